@@ -1,0 +1,1 @@
+"""The administrator's side: a JSON API (`api/`) and pages (`pages/`)."""

@@ -1,0 +1,152 @@
+"""Error class -> HTTP status, and one renderer per surface. Status codes live here and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import orjson
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from blueprints import guards
+from blueprints.services import services
+from tokenhub import errors as e
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[e.TokenHubError], int] = {
+    e.TokenHubError: 500,
+    e.InvalidRequest: 400,
+    e.PayloadTooLarge: 413,
+    e.UnsupportedMediaType: 415,
+    e.Unauthenticated: 401,
+    e.Forbidden: 403,
+    e.NotFound: 404,
+    e.Conflict: 409,
+    e.RateLimited: 429,
+    e.SpendLimitReached: 429,
+    e.FeatureUnavailable: 501,
+    e.Unavailable: 503,
+    e.DeadlineExceeded: 504,
+    e.ClientGone: 499,
+    e.RoutingError: 502,
+    e.NoEligibleModel: 503,
+    e.AllAttemptsFailed: 502,
+    e.ProviderError: 502,
+    e.ContextOverflow: 400,
+    e.ConfigurationError: 500,
+}
+
+OPENAI_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    501: "not_implemented_error",
+    503: "service_unavailable_error",
+    504: "timeout_error",
+}
+
+NO_RETRY = (e.SpendLimitReached, e.FeatureUnavailable)
+"""Refusals that asking again does not cure, though SDKs retry their status."""
+
+
+def status_of(error: e.TokenHubError) -> int:
+    """The HTTP status an error is told with."""
+    if isinstance(error, e.NoEligibleModel):
+        return 400 if error.blame == "caller" else 503
+    if isinstance(error, e.AllAttemptsFailed):
+        return _status_of_cause(error.cause)
+    for kind in type(error).__mro__:
+        if kind in STATUS:
+            return STATUS[kind]
+    return 500
+
+
+def _status_of_cause(cause: e.ProviderError) -> int:
+    """The upstream's 4xx where the caller did it, else 502."""
+    if isinstance(cause, e.ContextOverflow):
+        return STATUS[e.ContextOverflow]
+    if cause.blame == "caller" and cause.status is not None and 400 <= cause.status < 500:
+        return cause.status
+    return 504 if cause.code == "total_timeout" else 502
+
+
+def error_object(error: e.TokenHubError) -> dict[str, Any]:
+    """OpenAI's error object: message, type, param, code. Streams use it too."""
+    status = status_of(error)
+    kind = "insufficient_quota" if isinstance(error, e.SpendLimitReached) else OPENAI_TYPES.get(status, "server_error")
+    return {"message": error.message, "type": kind, "param": getattr(error, "param", None), "code": error.code}
+
+
+def _openai(error: e.TokenHubError) -> dict[str, Any]:
+    return {"error": error_object(error)}
+
+
+def _admin(error: e.TokenHubError) -> dict[str, Any]:
+    body: dict[str, Any] = {"code": error.code, "message": error.message, "request_id": guards.request_id()}
+    if isinstance(error, e.InvalidRequest) and error.fields:
+        body["fields"] = error.fields
+    return {"error": body}
+
+
+def _headers(error: e.TokenHubError) -> dict[str, str]:
+    headers = {}
+    cause = error.cause if isinstance(error, e.AllAttemptsFailed) else error
+    retry_after_s = getattr(cause, "retry_after_s", None)
+    if retry_after_s:
+        headers["retry-after"] = str(math.ceil(retry_after_s))
+        headers["retry-after-ms"] = str(math.ceil(retry_after_s * 1000))
+    if isinstance(error, NO_RETRY):
+        headers["x-should-retry"] = "false"
+    if isinstance(error, e.PayloadTooLarge):
+        # The rest of the body is not read, so the connection cannot be used again.
+        headers["connection"] = "close"
+    return headers
+
+
+def render(error: e.TokenHubError, status: int | None = None) -> Response:
+    """The error as a response of the surface that was asked: admin's object, or OpenAI's."""
+    services().metrics.told(error)
+    is_admin = request.path.startswith("/admin/v1")
+    status = status or status_of(error)
+    if is_admin and isinstance(error, e.InvalidRequest) and error.code == "validation_failed":
+        status = 422
+    body = orjson.dumps(_admin(error) if is_admin else _openai(error), default=str)
+    return Response(body, status, _headers(error), content_type="application/json")
+
+
+def _from_werkzeug(error: HTTPException) -> Response:
+    """404 of unknown routes, 405 and the like: JSON too, never HTML."""
+    status = error.code or 500
+    if status < 400:
+        return Response(error.get_response().response, status, error.get_headers())
+    words = {
+        404: ("not_found", f"there is no {request.method} {request.path[:200]}"),
+        405: ("method_not_allowed", f"{request.method} is not possible here"),
+    }
+    code, message = words.get(status, ("http_error", error.name))
+    response = render(e.TokenHubError(message, code=code), status)
+    for name, value in error.get_headers():
+        if name.lower() == "allow":
+            response.headers[name] = value
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("unhandled_exception", exc_info=error)
+    return render(e.TokenHubError("the server failed; the request id helps to find out why"), 500)
+
+
+def register(app: Flask) -> None:
+    """Mount the renderers."""
+    app.register_error_handler(e.TokenHubError, render)
+    app.register_error_handler(HTTPException, _from_werkzeug)
+    app.register_error_handler(Exception, _unexpected)

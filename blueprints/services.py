@@ -1,0 +1,57 @@
+"""What blueprints see of the running worker."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+from flask import current_app
+
+from tokenhub.domain.ports import Providers, Snapshot, State
+from tokenhub.errors import TokenHubError
+from tokenhub.services.callers import Callers
+from tokenhub.services.catalog import CatalogService
+from tokenhub.services.chat import ChatService
+from tokenhub.services.keys import KeyService
+from tokenhub.services.logs import LogService
+
+
+class AdminToken(Protocol):
+    """The administrator's secret."""
+
+    def matches(self, presented: str) -> bool:
+        """Whether this is the token; constant time, any text allowed."""
+
+
+class Front(Protocol):
+    """What a door needs to know of the settings."""
+
+    max_body_bytes: int
+    public_models: bool
+
+
+class Metrics(Protocol):
+    """What is counted of answers that leave no receipt."""
+
+    def told(self, error: TokenHubError) -> None:
+        """Count an error that a caller was told."""
+
+
+class Services(Protocol):
+    """The services of this worker; `runtime/wiring.py` builds them."""
+
+    callers: Callers
+    chat: ChatService
+    catalog: CatalogService
+    keys: KeyService
+    logs: LogService
+    state: State
+    snapshot: Snapshot
+    providers: Providers
+    admin_token: AdminToken
+    front: Front
+    metrics: Metrics
+
+
+def services() -> Services:
+    """The services of the app that handles this request."""
+    return cast(Services, current_app.extensions["tokenhub"])

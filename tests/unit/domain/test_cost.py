@@ -1,0 +1,50 @@
+"""Bound >= settled for any usage within it; buckets are priced once."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenhub.domain.catalog import Model
+from tokenhub.domain.chat import Usage
+from tokenhub.domain.cost import bound_nanousd, estimate_nanousd, output_bound, settle_nanousd
+from tokenhub.domain.money import Price
+
+PRICES = st.builds(
+    Price,
+    st.integers(0, 10**11),
+    st.integers(0, 10**11),
+    st.none() | st.integers(0, 10**11),
+    st.none() | st.integers(0, 10**11),
+)
+
+
+@given(PRICES, st.integers(0, 10**6), st.integers(0, 10**6), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_what_is_settled_never_exceeds_the_bound(
+    price: Price, input_tokens: int, output_tokens: int, part: float, read: float, write: float
+) -> None:
+    used = int(input_tokens * part)
+    cache_read = int(used * read)
+    usage = Usage(used, int(output_tokens * part), cache_read, int((used - cache_read) * write))
+    assert settle_nanousd(price, usage) <= bound_nanousd(price, input_tokens, output_tokens)
+
+
+def test_cached_tokens_are_priced_once_at_their_own_price() -> None:
+    price = Price(input=1_000_000, output=0, cache_read=100_000, cache_write=1_250_000)
+    assert settle_nanousd(price, Usage(input=100, cache_read=40, cache_write=20)) == 40 + 4 + 25
+
+
+def test_cached_tokens_without_a_price_of_their_own_cost_as_input() -> None:
+    assert settle_nanousd(Price(1_000_000, 0), Usage(input=100, cache_read=40)) == 100
+
+
+def test_an_unknown_price_settles_at_zero_and_estimates_nothing() -> None:
+    assert settle_nanousd(None, Usage(10, 10)) == 0
+    assert estimate_nanousd(None, 10, 10) is None
+
+
+def test_the_output_bound_is_the_smallest_that_is_known() -> None:
+    model = Model("m", "p", "m", max_context_tokens=100, max_output_tokens=50)
+    assert output_bound(model, None) == 50
+    assert output_bound(model, 20) == 20
+    assert output_bound(Model("m", "p", "m"), None) is None

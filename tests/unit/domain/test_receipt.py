@@ -1,0 +1,69 @@
+"""The receipt's one outside form."""
+
+from __future__ import annotations
+
+import json
+
+from tokenhub.domain.catalog import Catalog, Model, Provider
+from tokenhub.domain.chat import ChatCommand, Message, Text, Usage
+from tokenhub.domain.eligibility import Rejection
+from tokenhub.domain.keys import ApiKey, Caller
+from tokenhub.domain.money import Price
+from tokenhub.domain.policy import DEFAULTS
+from tokenhub.domain.receipt import MAX_LISTED, Receipt, timestamp
+from tokenhub.domain.selection import prepare, select
+from tokenhub.errors import ProviderTransient
+
+KEY = ApiKey("key_1", "app", "tokenhub_abcd", ("chat",), 1, True, 0)
+
+
+def receipt() -> Receipt:
+    return Receipt("dec_1", "req_1", 1_700_000_000_123, Caller(KEY, "127.0.0.1", b"secret"), "openai", False, "auto")
+
+
+def test_times_leave_as_utc() -> None:
+    assert timestamp(1_700_000_000_123) == "2023-11-14T22:13:20.123Z"
+
+
+def test_a_fresh_receipt_is_complete_json() -> None:
+    body = json.loads(json.dumps(receipt().as_json()))
+    assert body["id"] == "dec_1" and body["model"] == "" and body["attempts"] == [] and body["cost_usd"] == "0"
+    assert "secret" not in json.dumps(body)
+
+
+def test_the_opening_is_part_of_the_whole() -> None:
+    made = receipt()
+    assert made.as_opening().items() <= made.as_json().items()
+
+
+def test_routing_attempts_and_bill_are_told() -> None:
+    made = receipt()
+    command = ChatCommand("openai", {}, 10, [Message("user", [Text("hi")])], policy={"mode": "cheap"})
+    made.prepared = prepare(command, KEY, DEFAULTS)
+    models = [Model("a", "p", "a", price=Price(1, 1)), Model("b", "p", "b", enabled=False)]
+    made.itinerary = select(made.prepared, Catalog.build(1, [Provider("p", "openai")], models), {"p"}, "dec_1")
+    attempt = made.itinerary.first()
+    assert attempt is not None
+    record = made.attempted(attempt)
+    made.failed(record, ProviderTransient("cut", code="connection_lost", status=503), 12)
+    made.usage, made.cost_nanousd = Usage(3, 4), 1_250
+    body = made.as_json()
+    assert body["policy"]["mode"] == {"value": "cheap", "set_by": "request"}
+    assert [c["model"] for c in body["candidates"]] == ["a"]
+    assert body["rejected"] == [
+        {"model": "b", "provider": "p", "reason": "disabled", "detail": "the model is disabled"}
+    ]
+    assert body["attempts"][0] | {"outcome": "connection_lost", "status": 503, "latency_ms": 12} == body["attempts"][0]
+    assert body["cost_usd"] == "0.00000125" and body["usage"]["output_tokens"] == 4
+
+
+def test_an_unknown_price_is_not_shown_as_nothing() -> None:
+    made = receipt()
+    made.price_known = False
+    assert made.as_json()["cost_usd"] is None
+
+
+def test_long_lists_are_cut() -> None:
+    made = receipt()
+    made.rejections = [Rejection(f"m{i}", "p", "disabled") for i in range(MAX_LISTED * 2)]
+    assert len(made.as_json()["rejected"]) == MAX_LISTED

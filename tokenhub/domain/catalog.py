@@ -1,0 +1,79 @@
+"""The catalog: which providers and models there are. Immutable values, swapped as one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from tokenhub.domain.money import Price
+
+PROVIDER_TYPES = ("openai", "demo")
+"""The types that exist; `providers/registry.py` builds a client for each (a test holds both together)."""
+
+MAX_WEIGHT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One upstream account. Its key is not here: clients get it from the state, sealed."""
+
+    id: str
+    type: str
+    base_url: str = ""
+    enabled: bool = True
+    credential: str = "none"
+    """Where its key comes from: "none", "sealed" (given as such) or "env:NAME" (resolved by the master)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model as callers name it."""
+
+    id: str
+    provider_id: str
+    upstream_name: str
+    """What the provider calls it; by default the id."""
+    weight: int = 50
+    """Quality as the operator sees it, 0..100, higher is better."""
+    max_context_tokens: int | None = None
+    """None: not known, so nothing is refused for its length."""
+    max_output_tokens: int | None = None
+    price: Price | None = None
+    """None: not known. Free is a price of zeros."""
+    enabled: bool = True
+    family: str = ""
+    """Models of equal family at different providers are the same model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A model at its provider: what an attempt is sent to."""
+
+    provider: Provider
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All providers and models at one epoch, enabled or not; model ids are unique."""
+
+    epoch: int = -1
+    """-1: nothing has been loaded yet."""
+    providers: Mapping[str, Provider] = field(default_factory=lambda: MappingProxyType({}))
+    models: Mapping[str, Model] = field(default_factory=lambda: MappingProxyType({}))
+    targets: tuple[Target, ...] = ()
+    """One per model whose provider exists, ordered by model id."""
+
+    @staticmethod
+    def build(epoch: int, providers: Iterable[Provider], models: Iterable[Model]) -> Catalog:
+        """Index providers and models; a model without its provider has no target. The demo provider is left out,
+        with its models, as soon as another provider exists."""
+        known = {provider.id: provider for provider in providers}
+        if any(provider.type != "demo" for provider in known.values()):
+            known = {key: provider for key, provider in known.items() if provider.type != "demo"}
+        offered = {model.id: model for model in models if model.provider_id in known}
+        targets = tuple(
+            Target(known[model.provider_id], model) for model in sorted(offered.values(), key=lambda m: m.id)
+        )
+        return Catalog(epoch, MappingProxyType(known), MappingProxyType(offered), targets)

@@ -1,0 +1,45 @@
+"""What a request may cost at most (reserved), probably costs (routing) and did cost (settled), in nano-dollars."""
+
+from __future__ import annotations
+
+from tokenhub.domain.catalog import Model
+from tokenhub.domain.chat import Usage
+from tokenhub.domain.money import Price, price_tokens
+
+EXPECTED_OUTPUT_TOKENS = 512
+"""Length of an answer nobody has capped, until lengths are learned."""
+PROVIDER_OVERHEAD_TOKENS = 1_024
+"""Room in a bound for what providers add by themselves (chat templates, the tool-use prompt)."""
+
+
+def output_bound(model: Model, max_output_tokens: int | None) -> int | None:
+    """The most tokens one choice can have: the smallest known of the caller's cap and the model's; None: unbounded."""
+    known = [n for n in (max_output_tokens, model.max_output_tokens, model.max_context_tokens) if n]
+    return min(known) if known else None
+
+
+def bound_nanousd(price: Price, input_tokens: int, output_tokens: int) -> int:
+    """The most a call can cost, whatever the cache does."""
+    return price_tokens((input_tokens + PROVIDER_OVERHEAD_TOKENS, price.dearest_input()), (output_tokens, price.output))
+
+
+def estimate_nanousd(price: Price | None, input_tokens: int, output_tokens: int) -> int | None:
+    """What a call probably costs; None where the price is not known."""
+    if price is None:
+        return None
+    return price_tokens((input_tokens, price.input), (output_tokens, price.output))
+
+
+def settle_nanousd(price: Price | None, usage: Usage) -> int:
+    """What the usage costs, rounded up once. An unknown price settles at 0; the receipt says that it is unknown."""
+    if price is None:
+        return 0
+    cache_read = price.input if price.cache_read is None else price.cache_read
+    cache_write = price.input if price.cache_write is None else price.cache_write
+    fresh = max(0, usage.input - usage.cache_read - usage.cache_write)
+    return price_tokens(
+        (fresh, price.input),
+        (usage.cache_read, cache_read),
+        (usage.cache_write, cache_write),
+        (usage.output, price.output),
+    )

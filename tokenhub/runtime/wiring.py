@@ -1,0 +1,189 @@
+"""Wiring: adapters meet services here. `build` makes a worker's parts and starts nothing; `start` starts its jobs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenhub import config
+from tokenhub.config import Settings
+from tokenhub.domain.catalog import Catalog
+from tokenhub.errors import ConfigurationError, FeatureUnavailable, TokenHubError
+from tokenhub.observability import logs
+from tokenhub.observability.drain import BATCH, Drain
+from tokenhub.observability.metrics import Metrics
+from tokenhub.providers.http import HttpClient
+from tokenhub.providers.registry import ProviderRegistry
+from tokenhub.runtime.jobs import EpochWatch, HubWatchdog, Job, Jobs, Offload
+from tokenhub.runtime.live import Belief, Live
+from tokenhub.runtime.sealing import key_context, sealer_from
+from tokenhub.security import admin, api_keys
+from tokenhub.security.client_address import ClientAddress
+from tokenhub.services.account import Backlog
+from tokenhub.services.callers import Callers
+from tokenhub.services.catalog import CatalogService
+from tokenhub.services.chat import ChatService
+from tokenhub.services.dispatch import Dispatcher, Limits
+from tokenhub.services.keys import KeyService
+from tokenhub.services.logs import LogService
+from tokenhub.state.sqlite import SqliteState
+from tokenhub.storage.catalog_store import SqlCatalogStore
+from tokenhub.storage.database import Database, engine_for
+from tokenhub.storage.request_log import SqlRequestLog
+
+log = logging.getLogger(__name__)
+
+WORKER_LIFE_S = 20.0
+RECONCILE_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Everything a worker works with. Blueprints see it as `blueprints.services.Services`."""
+
+    front: Settings
+    state: SqliteState
+    live: Live
+    providers: ProviderRegistry
+    backlog: Backlog
+    callers: Callers
+    chat: ChatService
+    catalog: CatalogService
+    keys: KeyService
+    logs: LogService
+    metrics: Metrics
+    store: SqlCatalogStore
+    request_log: SqlRequestLog
+    admin_token: admin.AdminToken
+    client_address: ClientAddress
+    worker_id: str
+
+    @property
+    def snapshot(self) -> Live:
+        """What the request path reads."""
+        return self.live
+
+
+def build(settings: Settings, *, status_of: Callable[[TokenHubError], int]) -> Runtime:
+    """Make the parts of one worker. Opens nothing; files and databases may be bad, calls then raise Unavailable."""
+    worker_id = f"{os.getpid()}-{secrets.token_hex(4)}"
+    state = SqliteState(settings.state_path, worker_id=worker_id)
+    database = Database(engine_for(settings.db_url))
+    store, request_log = SqlCatalogStore(database), SqlRequestLog(database)
+    live = Live(_belief(settings, Catalog()))
+    providers = ProviderRegistry(HttpClient())
+    backlog = Backlog(state)
+    callers = Callers(state, _key_hash, live.rates)
+    chat = ChatService(
+        state=state,
+        backlog=backlog,
+        callers=callers,
+        snapshot=live,
+        providers=providers,
+        dispatcher=Dispatcher(providers, Limits(settings.provider_timeout_s, settings.request_timeout_s)),
+        clock_ms=lambda: time.time_ns() // 1_000_000,
+        status_of=status_of,
+    )
+    return Runtime(
+        front=settings,
+        state=state,
+        live=live,
+        providers=providers,
+        backlog=backlog,
+        callers=callers,
+        chat=chat,
+        catalog=CatalogService(store, state, _seal(settings.data_dir), _ask_master),
+        keys=KeyService(state, api_keys),
+        logs=LogService(state, request_log),
+        metrics=Metrics(lambda: live.catalog, multiprocess=config.shares_metrics()),
+        store=store,
+        request_log=request_log,
+        admin_token=admin.AdminToken(settings.admin_token, settings.data_dir / admin.FILE_NAME),
+        client_address=ClientAddress(settings.trusted_proxies),
+        worker_id=worker_id,
+    )
+
+
+def start(runtime: Runtime) -> Jobs:
+    """Start a worker's jobs; call it after the fork. Never raises for a bad state or database: jobs try again."""
+    jobs = Jobs(_jobs(runtime), state=runtime.state, holder=runtime.worker_id, offload=Offload(threads=2))
+    jobs.start()
+    return jobs
+
+
+def refresh(runtime: Runtime, epoch: int) -> None:
+    """Believe what database and state say now: catalog, keys, reloadable settings."""
+    settings = config.overlaid(runtime.front, runtime.state.settings())
+    catalog = runtime.store.load(epoch)
+    runtime.providers.rebuild(
+        catalog.providers.values(), _opened(runtime.front.data_dir, runtime.state.provider_keys())
+    )
+    runtime.live.swap(_belief(settings, catalog))
+    logs.set_level(settings.log_level)
+
+
+def _belief(settings: Settings, catalog: Catalog) -> Belief:
+    return Belief(catalog, settings.default_policy, settings.rate_limit_rps, settings.rate_limit_burst)
+
+
+def _jobs(runtime: Runtime) -> list[Job]:
+    state = runtime.state
+    drain = Drain(state, runtime.request_log, [runtime.metrics.observe])
+
+    def drained() -> bool:
+        rows = drain.run_once()
+        runtime.metrics.drained(rows)
+        return rows == BATCH
+
+    return [
+        Job("alive", 5.0, lambda: state.alive(runtime.worker_id, os.getpid(), WORKER_LIFE_S)),
+        Job("epoch", 0.25, EpochWatch(state.epoch, lambda epoch: refresh(runtime, epoch))),
+        Job("backlog", 0.25, runtime.backlog.retry),
+        Job("drain", 0.2, drained, lease="drain"),
+        Job("reconcile", 5.0, lambda: state.reconcile(RECONCILE_BATCH) == RECONCILE_BATCH, lease="reconcile"),
+        Job("housekeeping", 1.0, state.housekeeping, lease="housekeeping", pooled=True),
+        Job("watchdog", 0.02, HubWatchdog(runtime.metrics.hub_late)),
+    ]
+
+
+def _key_hash(secret: str) -> bytes | None:
+    return api_keys.key_hash(secret) if api_keys.looks_like(secret) else None
+
+
+def _seal(data_dir: Path) -> Callable[[str, str], bytes]:
+    def seal(secret: str, provider_id: str) -> bytes:
+        try:
+            return sealer_from(data_dir).seal(secret, key_context(provider_id))
+        except ConfigurationError as error:
+            log.error("sealing_key_unusable", extra={"why": error.message})
+            raise FeatureUnavailable("provider keys cannot be stored: the sealing key is not readable") from error
+
+    return seal
+
+
+def _opened(data_dir: Path, sealed: Mapping[str, bytes]) -> dict[str, str]:
+    """The provider keys that can be opened; one that cannot makes its provider not ready, and is told."""
+    opened: dict[str, str] = {}
+    if not sealed:
+        return opened
+    try:
+        sealer = sealer_from(data_dir)
+    except ConfigurationError as error:
+        log.error("sealing_key_unusable", extra={"why": error.message})
+        return opened
+    for provider_id, blob in sealed.items():
+        try:
+            opened[provider_id] = sealer.open(blob, key_context(provider_id))
+        except ValueError:
+            log.error("provider_key_unreadable", extra={"provider_id": provider_id})
+    return opened
+
+
+def _ask_master() -> None:
+    """Have the master resolve key references: SIGHUP to it, if a master of ours is there."""
+    config.signal_master()

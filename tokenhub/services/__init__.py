@@ -1,0 +1,1 @@
+"""Use cases over the domain and its ports. No Flask, no SQL, no HTTP client: those are adapters."""
