@@ -77,7 +77,7 @@ def running(command: list[str], port: int, env: dict[str, str], log: Path) -> It
                     break
                 except OSError:
                     if process.poll() is not None or time.monotonic() > deadline:
-                        raise SystemExit(f"{' '.join(command)} did not start; see {log}") from None
+                        raise SystemExit(f"{' '.join(command)} did not start:\n{log.read_text()}") from None
                     time.sleep(0.02)
             yield Subject(process, port)
         finally:

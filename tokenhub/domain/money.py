@@ -14,7 +14,7 @@ TOKENS_PER_PRICE_UNIT = 1_000_000
 MAX_USD = 1_000_000_000
 """Largest amount taken from outside; keeps every sum far inside 64 bits."""
 
-_PLAIN_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?([eE][-+]?[0-9]{1,2})?", re.ASCII)
+_PLAIN_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,40})?([eE][-+]?[0-9]{1,2})?", re.ASCII)
 
 
 def nanousd(usd: int | float | str | Decimal) -> int:
