@@ -5,14 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from flask import Flask
-from flask_cors import CORS
 
-from blueprints import errors, guards, register_all
+from blueprints import errors, headers, register_all
 from tokenhub.config import Settings, from_environment
 from tokenhub.runtime import wiring
-
-EXPOSED = ("x-request-id", "x-tokenhub-model", "x-tokenhub-provider", "x-tokenhub-decision-id", "x-tokenhub-reason")
-"""Response headers that a script in a browser may read. No credentials are ever allowed across origins."""
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -28,8 +24,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     runtime = wiring.build(settings, status_of=errors.status_of)
     app.extensions["tokenhub"] = runtime
     runtime.metrics.mount(app)
-    guards.register(app)
-    if settings.cors_origins:
-        CORS(app, resources={r"/v1/*": {"origins": list(settings.cors_origins)}}, expose_headers=EXPOSED, max_age=300)
     register_all(app)
+    headers.register(app, settings.cors_origins)
     return app

@@ -10,7 +10,7 @@ import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from blueprints import guards
+from blueprints import headers
 from blueprints.services import services
 from tokenhub import errors as e
 
@@ -91,25 +91,29 @@ def _openai(error: e.TokenHubError) -> dict[str, Any]:
 
 
 def _admin(error: e.TokenHubError) -> dict[str, Any]:
-    body: dict[str, Any] = {"code": error.code, "message": error.message, "request_id": guards.request_id()}
+    body: dict[str, Any] = {
+        "code": error.code,
+        "message": error.message,
+        "request_id": headers.request_id(request.environ),
+    }
     if isinstance(error, e.InvalidRequest) and error.fields:
         body["fields"] = error.fields
     return {"error": body}
 
 
 def _headers(error: e.TokenHubError) -> dict[str, str]:
-    headers = {}
+    told = {}
     cause = error.cause if isinstance(error, e.AllAttemptsFailed) else error
     retry_after_s = getattr(cause, "retry_after_s", None)
     if retry_after_s:
-        headers["retry-after"] = str(math.ceil(retry_after_s))
-        headers["retry-after-ms"] = str(math.ceil(retry_after_s * 1000))
+        told["retry-after"] = str(math.ceil(retry_after_s))
+        told["retry-after-ms"] = str(math.ceil(retry_after_s * 1000))
     if isinstance(error, NO_RETRY):
-        headers["x-should-retry"] = "false"
+        told["x-should-retry"] = "false"
     if isinstance(error, e.PayloadTooLarge):
         # The rest of the body is not read, so the connection cannot be used again.
-        headers["connection"] = "close"
-    return headers
+        told["connection"] = "close"
+    return told
 
 
 def render(error: e.TokenHubError, status: int | None = None) -> Response:
@@ -119,6 +123,7 @@ def render(error: e.TokenHubError, status: int | None = None) -> Response:
     status = status or status_of(error)
     if is_admin and isinstance(error, e.InvalidRequest) and error.code == "validation_failed":
         status = 422
+    log.debug("refused", extra={"route": request.path, "method": request.method, "status": status, "code": error.code})
     body = orjson.dumps(_admin(error) if is_admin else _openai(error), default=str)
     return Response(body, status, _headers(error), content_type="application/json")
 

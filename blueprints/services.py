@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
 
 from flask import current_app
 
@@ -13,6 +14,13 @@ from tokenhub.services.catalog import CatalogService
 from tokenhub.services.chat import ChatService
 from tokenhub.services.keys import KeyService
 from tokenhub.services.logs import LogService
+
+
+class ClientAddress(Protocol):
+    """Where a request comes from."""
+
+    def __call__(self, environ: Mapping[str, Any]) -> str:
+        """The peer's address, or what a trusted proxy says of it."""
 
 
 class AdminToken(Protocol):
@@ -48,6 +56,7 @@ class Services(Protocol):
     snapshot: Snapshot
     providers: Providers
     admin_token: AdminToken
+    client_address: ClientAddress
     front: Front
     metrics: Metrics
 

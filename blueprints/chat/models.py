@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from blueprints import guards
 from blueprints.services import services
@@ -33,7 +33,7 @@ def get_model(model_id: str) -> Response:
 
 def _visible() -> list[Target]:
     key: ApiKey | None = None
-    if guards.presented_secret() or not services().front.public_models:
+    if guards.presented_secret(request.environ) or not services().front.public_models:
         key = guards.require_key(None, fresh=True).key
     return [
         target

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from blueprints import guards
 from blueprints.body import read_json
 from blueprints.chat import openai
+from blueprints.headers import request_id
 from blueprints.services import services
 from tokenhub.domain.chat import ChatCommand, JsonObject
 from tokenhub.domain.money import usd
@@ -32,8 +33,8 @@ def create_chat() -> Response:
     body, size = read_json()
     command = load(body, size)
     if command.stream:
-        return openai.present_stream(services().chat.stream(command, caller, guards.request_id()), command)
-    result = services().chat.complete(command, caller, guards.request_id())
+        return openai.present_stream(services().chat.stream(command, caller, request_id(request.environ)), command)
+    result = services().chat.complete(command, caller, request_id(request.environ))
     receipt = result.receipt
     answer = {
         "negotiated_model": receipt.attempts[-1].model,
@@ -49,10 +50,10 @@ def load(body: JsonObject, body_bytes: int) -> ChatCommand:
     """Translate either body into a command. Raises InvalidRequest naming the field."""
     if "request" in body:
         outer = {name: value for name, value in body.items() if name not in ("request", "policy")}
-        request = _object(body["request"], "request")
+        inner = _object(body["request"], "request")
     else:
-        outer, request = {}, {name: value for name, value in body.items() if name != "policy"}
-    given = {**outer, **request}
+        outer, inner = {}, {name: value for name, value in body.items() if name != "policy"}
+    given = {**outer, **inner}
     unknown = sorted(set(given) - OWN_FIELDS)
     if unknown:
         raise InvalidRequest(

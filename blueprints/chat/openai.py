@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from blueprints import guards
 from blueprints.body import read_json
 from blueprints.errors import error_object
+from blueprints.headers import request_id
 from blueprints.services import services
 from tokenhub.domain.chat import (
     Block,
@@ -57,8 +58,8 @@ def create_completion() -> Response:
     body, size = read_json()
     command = load(body, size)
     if command.stream:
-        return present_stream(services().chat.stream(command, caller, guards.request_id()), command)
-    result = services().chat.complete(command, caller, guards.request_id())
+        return present_stream(services().chat.stream(command, caller, request_id(request.environ)), command)
+    result = services().chat.complete(command, caller, request_id(request.environ))
     return Response(
         orjson.dumps(with_usage(result.reply.raw, result.reply.usage)),
         headers=receipt_headers(result.receipt),

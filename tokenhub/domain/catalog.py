@@ -52,6 +52,16 @@ class Target:
 
     provider: Provider
     model: Model
+    output_cap: int | None = field(init=False)
+    """The most tokens one answer can have as far as the model is known; None: unbounded."""
+    is_offered: bool = field(init=False)
+    """Whether model and provider are enabled."""
+
+    def __post_init__(self) -> None:
+        # Read for every target of every request: worked out once, when the catalog is loaded.
+        known = [n for n in (self.model.max_output_tokens, self.model.max_context_tokens) if n]
+        object.__setattr__(self, "output_cap", min(known) if known else None)
+        object.__setattr__(self, "is_offered", self.model.enabled and self.provider.enabled)
 
 
 @dataclass(frozen=True, slots=True)

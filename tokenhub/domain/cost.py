@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokenhub.domain.catalog import Model
+from tokenhub.domain.catalog import Target
 from tokenhub.domain.chat import Usage
 from tokenhub.domain.money import Price, price_tokens
 
@@ -12,21 +12,21 @@ PROVIDER_OVERHEAD_TOKENS = 1_024
 """Room in a bound for what providers add by themselves (chat templates, the tool-use prompt)."""
 
 
-def output_bound(model: Model, max_output_tokens: int | None) -> int | None:
-    """The most tokens one choice can have: the smallest known of the caller's cap and the model's; None: unbounded."""
-    known = [n for n in (max_output_tokens, model.max_output_tokens, model.max_context_tokens) if n]
-    return min(known) if known else None
+def output_bound(target: Target, max_output_tokens: int | None) -> int | None:
+    """The most tokens one choice can have: the smaller of the caller's cap and the model's; None: unbounded."""
+    cap = target.output_cap
+    if max_output_tokens is None or (cap is not None and cap < max_output_tokens):
+        return cap
+    return max_output_tokens
 
 
 def bound_nanousd(price: Price, input_tokens: int, output_tokens: int) -> int:
     """The most a call can cost, whatever the cache does."""
-    return price_tokens((input_tokens + PROVIDER_OVERHEAD_TOKENS, price.dearest_input()), (output_tokens, price.output))
+    return price_tokens((input_tokens + PROVIDER_OVERHEAD_TOKENS, price.dearest_input), (output_tokens, price.output))
 
 
-def estimate_nanousd(price: Price | None, input_tokens: int, output_tokens: int) -> int | None:
-    """What a call probably costs; None where the price is not known."""
-    if price is None:
-        return None
+def estimate_nanousd(price: Price, input_tokens: int, output_tokens: int) -> int:
+    """What a call probably costs."""
     return price_tokens((input_tokens, price.input), (output_tokens, price.output))
 
 

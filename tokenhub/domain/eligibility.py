@@ -12,6 +12,7 @@ from tokenhub.domain.catalog import Target
 from tokenhub.domain.chat import ChatCommand
 from tokenhub.domain.cost import bound_nanousd, estimate_nanousd, output_bound
 from tokenhub.domain.keys import ApiKey
+from tokenhub.domain.money import usd_text
 from tokenhub.domain.policy import Policy
 
 CONTEXT_HEADROOM = 1.15
@@ -55,88 +56,167 @@ class Rejection:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Candidate:
     """A target that may answer."""
 
     target: Target
     estimate_nanousd: int | None
+    """None: the price is not known."""
     bound_nanousd: int
-    """What is reserved for an attempt; 0 where the price is not known (budgeted keys never come here)."""
+    """What is reserved for an attempt on a budgeted key; 0 for other keys, whose spend has no cap to keep."""
     score: float = 0.0
     """Lower is better."""
 
 
-def _demands_price(prepared: Prepared) -> bool:
-    return prepared.key.monthly_budget_nanousd is not None or prepared.policy.set_by("max_budget_usd") == "request"
+@dataclass(slots=True)
+class _Needs:
+    """What a request asks of a target, worked out once for all targets."""
+
+    allowed: tuple[str, ...]
+    min_weight: int
+    context_tokens: int
+    ready: Set[str]
+    is_budgeted: bool
+    needs_price: bool
+    hard_limit_nanousd: int | None
+    input_tokens: int
+    output_tokens: int
+    input_bound: int | None
+    max_output_tokens: int | None
+    choices: int
+
+    @staticmethod
+    def of(prepared: Prepared, ready: Set[str]) -> _Needs:
+        policy, command = prepared.policy, prepared.command
+        is_budgeted = prepared.key.monthly_budget_nanousd is not None
+        hard_limit = policy["max_budget_usd"] if policy.set_by("max_budget_usd") == "request" else None
+        return _Needs(
+            allowed=prepared.key.allowed_models,
+            min_weight=policy["min_weight"],
+            context_tokens=int(prepared.input_tokens * CONTEXT_HEADROOM),
+            ready=ready,
+            is_budgeted=is_budgeted,
+            needs_price=is_budgeted or hard_limit is not None,
+            hard_limit_nanousd=hard_limit,
+            input_tokens=prepared.input_tokens,
+            output_tokens=prepared.output_tokens,
+            input_bound=prepared.input_bound,
+            max_output_tokens=command.max_output_tokens,
+            choices=command.choices,
+        )
 
 
-def _static_reason(target: Target, prepared: Prepared, ready: Set[str]) -> tuple[str, str] | None:
-    model, provider = target.model, target.provider
-    if not model.enabled:
-        return "disabled", "the model is disabled"
-    if not provider.enabled:
-        return "provider_disabled", f"provider {provider.id} is disabled"
-    if not prepared.key.allows(model.id):
-        return "not_allowed", "this key may not use the model"
-    if model.weight < prepared.policy["min_weight"]:
-        return "weight_below_minimum", f"weight {model.weight} is below {prepared.policy['min_weight']}"
-    context = model.max_context_tokens
-    if context and int(prepared.input_tokens * CONTEXT_HEADROOM) > context:
-        return "context_overflow", f"about {prepared.input_tokens} tokens do not fit {context}"
-    if provider.id not in ready:
-        return "provider_not_ready", f"provider {provider.id} has no usable credential or client"
-    return None
+def _not_offered(target: Target, needs: _Needs) -> str:
+    return "" if target.is_offered else "the model or its provider is disabled"
 
 
-def _priced(target: Target, prepared: Prepared) -> Candidate | tuple[str, str]:
-    model = target.model
-    if model.price is None:
-        if _demands_price(prepared):
-            return "price_unknown", "the model has no price and a budget applies"
-        return Candidate(target, None, 0)
-    cap = output_bound(model, prepared.command.max_output_tokens)
-    if cap is None or prepared.input_bound is None:
-        if prepared.key.monthly_budget_nanousd is not None:
-            return "cost_unbounded", "set max_tokens, or the model's max_context_tokens, and send no files by reference"
-        bound = 0
-    else:
-        bound = bound_nanousd(model.price, prepared.input_bound, cap * prepared.command.choices)
-    estimate = estimate_nanousd(model.price, prepared.input_tokens, prepared.output_tokens)
-    limit = prepared.policy["max_budget_usd"]
-    if limit and prepared.policy.set_by("max_budget_usd") == "request" and (estimate or 0) > limit:
-        return "budget_exceeded", f"about {estimate} nano-USD is more than {limit}"
-    return Candidate(target, estimate, bound)
+def _unlisted(target: Target, needs: _Needs) -> str:
+    return "" if target.model.id in needs.allowed else "this key may not use the model"
+
+
+def _light(target: Target, needs: _Needs) -> str:
+    weight = target.model.weight
+    return f"weight {weight} is below {needs.min_weight}" if weight < needs.min_weight else ""
+
+
+def _short(target: Target, needs: _Needs) -> str:
+    context = target.model.max_context_tokens
+    if context and needs.context_tokens > context:
+        return f"about {needs.input_tokens} tokens do not fit {context}"
+    return ""
+
+
+def _not_ready(target: Target, needs: _Needs) -> str:
+    return "" if target.provider.id in needs.ready else f"provider {target.provider.id} has no usable credential"
+
+
+def _unpriced(target: Target, needs: _Needs) -> str:
+    return "it has no price and a budget applies" if target.model.price is None else ""
+
+
+def _unbounded(target: Target, needs: _Needs) -> str:
+    if needs.input_bound is None or output_bound(target, needs.max_output_tokens) is None:
+        return "set max_tokens, or the model's max_context_tokens, and send no files by reference"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One reason not to try a target. `why` gives the detail, "" if the target passes; `applies` tells whether a
+    request needs to be checked for it at all."""
+
+    reason: str
+    why: Callable[[Target, _Needs], str]
+    applies: Callable[[_Needs], bool] = lambda needs: True
+
+
+CHECKS = (
+    Check("disabled", _not_offered),
+    Check("not_allowed", _unlisted, lambda needs: bool(needs.allowed)),
+    Check("weight_below_minimum", _light, lambda needs: needs.min_weight > 0),
+    Check("context_overflow", _short),
+    Check("provider_not_ready", _not_ready),
+    Check("price_unknown", _unpriced, lambda needs: needs.needs_price),
+    Check("cost_unbounded", _unbounded, lambda needs: needs.is_budgeted),
+)
+"""In the order in which a rejection is named."""
 
 
 def eligible(
     targets: tuple[Target, ...], prepared: Prepared, ready: Set[str]
 ) -> tuple[list[Candidate], list[Rejection]]:
     """Split targets into candidates and rejections, keeping their order. `ready`: provider ids with a usable client."""
+    needs = _Needs.of(prepared, ready)
+    checks = [(check.reason, check.why) for check in CHECKS if check.applies(needs)]
     candidates: list[Candidate] = []
     rejections: list[Rejection] = []
     for target in targets:
-        verdict = _static_reason(target, prepared, ready) or _priced(target, prepared)
-        if isinstance(verdict, Candidate):
-            candidates.append(verdict)
+        for reason, why in checks:
+            if detail := why(target, needs):
+                rejections.append(Rejection(target.model.id, target.provider.id, reason, detail))
+                break
         else:
-            rejections.append(Rejection(target.model.id, target.provider.id, *verdict))
-    return _prefer_default_budget(candidates, rejections, prepared)
-
-
-def _prefer_default_budget(
-    candidates: list[Candidate], rejections: list[Rejection], prepared: Prepared
-) -> tuple[list[Candidate], list[Rejection]]:
+            candidates.append(_candidate(target, needs))
     limit = prepared.policy["max_budget_usd"]
-    if not limit or prepared.policy.set_by("max_budget_usd") == "request":
-        return candidates, rejections
-    fits: Callable[[Candidate], bool] = lambda c: (c.estimate_nanousd or 0) <= limit  # noqa: E731
-    named = prepared.command.model
-    kept = [c for c in candidates if fits(c) or c.target.model.id == named]
-    if not kept:
-        return candidates, rejections
-    dropped = [c for c in candidates if c not in kept]
-    return kept, rejections + [
-        Rejection(c.target.model.id, c.target.provider.id, "default_budget", "dearer than the server's default")
-        for c in dropped
+    if limit:
+        candidates = _within(limit, candidates, rejections, prepared)
+    return candidates, rejections
+
+
+def _candidate(target: Target, needs: _Needs) -> Candidate:
+    price = target.model.price
+    if price is None:
+        return Candidate(target, None, 0)
+    estimate = estimate_nanousd(price, needs.input_tokens, needs.output_tokens)
+    if not needs.is_budgeted or needs.input_bound is None:
+        return Candidate(target, estimate, 0)
+    output_tokens = (output_bound(target, needs.max_output_tokens) or 0) * needs.choices
+    return Candidate(target, estimate, bound_nanousd(price, needs.input_bound, output_tokens))
+
+
+def _within(
+    limit_nanousd: int, candidates: list[Candidate], rejections: list[Rejection], prepared: Prepared
+) -> list[Candidate]:
+    """Drop what is dearer than the limit. One that only the server's defaults set spares the named model, and is set
+    aside where it would leave nothing."""
+    is_hard = prepared.policy.set_by("max_budget_usd") == "request"
+    named = "" if is_hard else prepared.command.model
+    kept: list[Candidate] = []
+    dear: list[Candidate] = []
+    for candidate in candidates:
+        fits = (candidate.estimate_nanousd or 0) <= limit_nanousd or candidate.target.model.id == named
+        (kept if fits else dear).append(candidate)
+    if not kept and not is_hard:
+        return candidates
+    reason = "budget_exceeded" if is_hard else "default_budget"
+    rejections += [
+        Rejection(
+            c.target.model.id,
+            c.target.provider.id,
+            reason,
+            f"about {usd_text(c.estimate_nanousd or 0)} USD is more than {usd_text(limit_nanousd)}",
+        )
+        for c in dear
     ]
+    return kept

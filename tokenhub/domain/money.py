@@ -6,7 +6,7 @@ Nothing here is a float: sums are exact, and rounding happens once, upwards, whe
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 NANO_PER_USD = 1_000_000_000
@@ -56,18 +56,21 @@ class Price:
     """None: as `input`."""
     cache_write: int | None = None
     """None: as `input`."""
+    dearest_input: int = field(init=False)
+    """The highest price an input token can have here; a bound must use it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dearest_input", max(self.input, self.cache_read or 0, self.cache_write or 0))
 
     @staticmethod
     def per_1k_usd(input_usd: int | float | str | Decimal, output_usd: int | float | str | Decimal) -> Price:
         """Build from the README's unit, USD per 1,000 tokens."""
         return Price(input=nanousd(input_usd) * 1000, output=nanousd(output_usd) * 1000)
 
-    def dearest_input(self) -> int:
-        """The highest price an input token can have here; a bound must use it."""
-        return max(self.input, self.cache_read or 0, self.cache_write or 0)
-
 
 def price_tokens(*parts: tuple[int, int]) -> int:
     """Cost in nano-dollars of (tokens, price) pairs, rounded up once over their sum."""
-    total = sum(tokens * price for tokens, price in parts)
+    total = 0
+    for tokens, price in parts:
+        total += tokens * price
     return -(-total // TOKENS_PER_PRICE_UNIT)

@@ -20,8 +20,8 @@ from tokenhub.errors import ProviderError
 Status = Literal["ok", "error", "cancelled"]
 """cancelled: the caller left, or the server had to stop, before the end."""
 
-MAX_LISTED = 50
-"""Candidates and rejections listed on a receipt; more are counted."""
+MAX_CANDIDATES, MAX_REJECTED = 20, 100
+"""How many are listed on a receipt, the best first; `candidates_total` and `rejected_total` count all of them."""
 
 
 def timestamp(unix_ms: int) -> str:
@@ -144,7 +144,7 @@ class Receipt:
         }
 
     def _routing(self) -> JsonObject:
-        routing: dict[str, Any] = {"policy": {}, "input_tokens_estimated": 0, "candidates": [], "rejected": []}
+        routing: dict[str, Any] = {"policy": {}, "input_tokens_estimated": 0, "candidates": [], "candidates_total": 0}
         if self.prepared is not None:
             routing["policy"] = {
                 name: {"value": setting.value, "set_by": setting.set_by}
@@ -159,11 +159,13 @@ class Receipt:
                     "score": round(c.score, 6),
                     "estimated_cost_nanousd": c.estimate_nanousd,
                 }
-                for c in self.itinerary.candidates[:MAX_LISTED]
+                for c in self.itinerary.candidates[:MAX_CANDIDATES]
             ]
+            routing["candidates_total"] = len(self.itinerary.candidates)
         rejections = self.itinerary.rejections if self.itinerary is not None else self.rejections
         routing["rejected"] = [
             {"model": r.model_id, "provider": r.provider_id, "reason": r.reason, "detail": r.detail}
-            for r in rejections[:MAX_LISTED]
+            for r in rejections[:MAX_REJECTED]
         ]
+        routing["rejected_total"] = len(rejections)
         return routing

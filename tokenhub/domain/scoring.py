@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tokenhub.domain.eligibility import Candidate
 
@@ -17,21 +16,17 @@ PROFILES: dict[str, tuple[float, float]] = {
 """mode -> (what cost counts, what the model's weight counts)."""
 
 
-def _normalised(values: Sequence[float]) -> list[float]:
-    low, high = min(values), max(values)
-    spread = high - low
-    return [(value - low) / spread if spread else 0.0 for value in values]
-
-
-def score(candidates: Sequence[Candidate], mode: str) -> list[Candidate]:
+def score(candidates: Sequence[Candidate], mode: str) -> None:
     """Give every candidate its score. A cost that is not known counts as the dearest known one."""
     if not candidates:
-        return []
+        return
     cost_share, weight_share = PROFILES[mode]
-    dearest = max((c.estimate_nanousd or 0) for c in candidates)
-    costs = _normalised([dearest if c.estimate_nanousd is None else c.estimate_nanousd for c in candidates])
-    weights = _normalised([c.target.model.weight for c in candidates])
-    return [
-        replace(candidate, score=cost_share * cost - weight_share * weight)
-        for candidate, cost, weight in zip(candidates, costs, weights, strict=True)
-    ]
+    known = [c.estimate_nanousd for c in candidates if c.estimate_nanousd is not None]
+    cheapest, dearest = (min(known), max(known)) if known else (0, 0)
+    weights = [c.target.model.weight for c in candidates]
+    lightest = min(weights)
+    per_cost = cost_share / ((dearest - cheapest) or 1)
+    per_weight = weight_share / ((max(weights) - lightest) or 1)
+    for candidate, weight in zip(candidates, weights, strict=True):
+        cost = dearest if candidate.estimate_nanousd is None else candidate.estimate_nanousd
+        candidate.score = per_cost * (cost - cheapest) - per_weight * (weight - lightest)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import replace
+from operator import attrgetter
 from zlib import crc32
 
 from tokenhub.domain import cost, eligibility, scoring, tokens
 from tokenhub.domain.catalog import Catalog, Model
 from tokenhub.domain.chat import ChatCommand
-from tokenhub.domain.eligibility import Prepared, Rejection
+from tokenhub.domain.eligibility import Candidate, Prepared, Rejection
 from tokenhub.domain.itinerary import Itinerary
 from tokenhub.domain.keys import ApiKey
 from tokenhub.domain.policy import Policy, merge
 from tokenhub.errors import Forbidden, NoEligibleModel
+
+_score = attrgetter("score")
 
 AUTO = frozenset({"", "auto", "*"})
 """Model names that leave the choice to TokenHub."""
@@ -57,10 +60,22 @@ def select(prepared: Prepared, catalog: Catalog, ready: Set[str], seed: str) -> 
     candidates, rejections = eligibility.eligible(catalog.targets, prepared, ready)
     if not candidates:
         raise _nothing_eligible(rejections)
-    scored = scoring.score(candidates, prepared.policy["mode"])
-    named_id = named.id if named else None
-    scored.sort(key=lambda c: (c.target.model.id != named_id, c.score, crc32(f"{seed}{c.target.model.id}".encode())))
-    return Itinerary(scored, rejections, hinted=scored[0].target.model.id == named_id)
+    scoring.score(candidates, prepared.policy["mode"])
+    _order(candidates, named.id if named else None, seed)
+    is_hinted = named is not None and candidates[0].target.model.id == named.id
+    return Itinerary(candidates, rejections, hinted=is_hinted)
+
+
+def _order(candidates: list[Candidate], named_id: str | None, seed: str) -> None:
+    """Sort: the named model, then by score. Equal scores are spread by the seed, the same way on every worker."""
+    candidates.sort(key=_score)
+    scores = [candidate.score for candidate in candidates]
+    if len(set(scores)) < len(scores):
+        candidates.sort(key=lambda c: (c.score, crc32(f"{seed}{c.target.model.id}".encode())))
+    for index, candidate in enumerate(candidates):
+        if candidate.target.model.id == named_id:
+            candidates.insert(0, candidates.pop(index))
+            break
 
 
 def _nothing_eligible(rejections: list[Rejection]) -> NoEligibleModel:
@@ -79,4 +94,4 @@ def _nothing_eligible(rejections: list[Rejection]) -> NoEligibleModel:
 
 def _counts(rejection: Rejection) -> bool:
     """Whether a rejection says something about blame: a disabled model is simply not offered."""
-    return rejection.reason not in ("disabled", "provider_disabled")
+    return rejection.reason != "disabled"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from blueprints import errors, guards
+from blueprints import errors, headers
 from tokenhub import errors as e
 
 
@@ -70,8 +70,8 @@ def test_every_error_has_its_status(error: e.TokenHubError, status: int) -> None
 @pytest.fixture
 def app() -> Flask:
     made = Flask(__name__)
-    guards.register(made)
     errors.register(made)
+    headers.register(made, ())
     made.extensions["tokenhub"] = SimpleNamespace(metrics=SimpleNamespace(told=lambda error: None))
     raised: dict[str, BaseException] = {
         "spend": e.SpendLimitReached("x"),

@@ -1,4 +1,4 @@
-"""Credentials, request ids and the headers on everything."""
+"""Credentials: which carrier is read, and who passes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, request
 
 from blueprints import errors, guards
 from tokenhub.domain.ports import Refused
@@ -27,7 +27,6 @@ class State:
 @pytest.fixture
 def app() -> Flask:
     made = Flask(__name__)
-    guards.register(made)
     errors.register(made)
     made.extensions["tokenhub"] = SimpleNamespace(
         admin_token=SimpleNamespace(matches=lambda presented: presented == "right"),
@@ -38,7 +37,7 @@ def app() -> Flask:
 
     @made.get("/secret")
     def secret() -> str:
-        return guards.presented_secret() or "none"
+        return guards.presented_secret(request.environ) or "none"
 
     @made.get("/admin/v1/x")
     def admin() -> dict[str, bool]:
@@ -69,25 +68,9 @@ def test_two_different_keys_are_refused(app: Flask) -> None:
     assert answer.status_code == 400 and answer.json["error"]["code"] == "ambiguous_credentials"
 
 
-@pytest.mark.parametrize(
-    ("offered", "kept"), [("abc-1.2:3_", True), ("a b", False), ("é", False), ("x" * 129, False), ("", False)]
-)
-def test_a_request_id_is_echoed_only_if_it_is_clean(app: Flask, offered: str, kept: bool) -> None:
-    told = app.test_client().get("/secret", headers={"x-request-id": offered}).headers["x-request-id"]
-    assert (told == offered) is kept and (kept or told.startswith("req_"))
-
-
 def test_the_right_admin_token_passes_even_while_wrong_ones_are_limited(app: Flask) -> None:
     client = app.test_client()
     wrong = [client.get("/admin/v1/x", headers={"Authorization": f"Bearer w{n}"}) for n in range(3)]
     assert [answer.status_code for answer in wrong] == [401, 401, 429] and wrong[2].headers["retry-after"] == "4"
     assert client.get("/admin/v1/x", headers={"Authorization": "Bearer right"}).status_code == 200
     assert client.get("/admin/v1/x", headers={"x-api-key": "right"}).status_code == 429
-
-
-def test_every_answer_carries_the_security_headers(app: Flask) -> None:
-    for path in ("/secret", "/nowhere"):
-        headers = app.test_client().get(path).headers
-        assert headers["X-Content-Type-Options"] == "nosniff" and headers["X-Frame-Options"] == "DENY"
-        assert headers["Cache-Control"] == "no-store" and headers["Referrer-Policy"] == "no-referrer"
-    assert "default-src 'none'" in app.test_client().get("/secret").headers["Content-Security-Policy"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenhub.domain.catalog import Model
+from tokenhub.domain.catalog import Model, Provider, Target
 from tokenhub.domain.chat import Usage
 from tokenhub.domain.cost import bound_nanousd, estimate_nanousd, output_bound, settle_nanousd
 from tokenhub.domain.money import Price
 
+PROVIDER = Provider("p", "openai")
 PRICES = st.builds(
     Price,
     st.integers(0, 10**11),
@@ -38,13 +39,16 @@ def test_cached_tokens_without_a_price_of_their_own_cost_as_input() -> None:
     assert settle_nanousd(Price(1_000_000, 0), Usage(input=100, cache_read=40)) == 100
 
 
-def test_an_unknown_price_settles_at_zero_and_estimates_nothing() -> None:
+def test_an_unknown_price_settles_at_zero() -> None:
     assert settle_nanousd(None, Usage(10, 10)) == 0
-    assert estimate_nanousd(None, 10, 10) is None
+
+
+def test_an_estimate_is_the_plain_price() -> None:
+    assert estimate_nanousd(Price(1_000_000, 2_000_000), 10, 10) == 30
 
 
 def test_the_output_bound_is_the_smallest_that_is_known() -> None:
-    model = Model("m", "p", "m", max_context_tokens=100, max_output_tokens=50)
-    assert output_bound(model, None) == 50
-    assert output_bound(model, 20) == 20
-    assert output_bound(Model("m", "p", "m"), None) is None
+    target = Target(PROVIDER, Model("m", "p", "m", max_context_tokens=100, max_output_tokens=50))
+    assert [output_bound(target, cap) for cap in (None, 20, 60)] == [50, 20, 50]
+    endless = Target(PROVIDER, Model("m", "p", "m"))
+    assert [output_bound(endless, cap) for cap in (None, 20)] == [None, 20]

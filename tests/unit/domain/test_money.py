@@ -14,7 +14,15 @@ from tokenhub.domain.money import MAX_USD, NANO_PER_USD, Price, nanousd, price_t
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("0.05", 50_000_000), (0.0025, 2_500_000), (1, NANO_PER_USD), ("1e-7", 100), ("0", 0), (2.5e-9, 3), (0.001 + 0.0002, 1_200_000)],
+    [
+        ("0.05", 50_000_000),
+        (0.0025, 2_500_000),
+        (1, NANO_PER_USD),
+        ("1e-7", 100),
+        ("0", 0),
+        (2.5e-9, 3),
+        (0.001 + 0.0002, 1_200_000),
+    ],
 )
 def test_dollars_become_nano_dollars(text: str | float, expected: int) -> None:
     assert nanousd(text) == expected
@@ -77,4 +85,4 @@ def test_price_per_thousand_tokens_is_scaled_to_a_million() -> None:
 
 
 def test_a_bound_uses_the_dearest_input_price() -> None:
-    assert Price(input=10, output=0, cache_write=13, cache_read=1).dearest_input() == 13
+    assert Price(input=10, output=0, cache_write=13, cache_read=1).dearest_input == 13

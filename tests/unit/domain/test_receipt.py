@@ -10,7 +10,7 @@ from tokenhub.domain.eligibility import Rejection
 from tokenhub.domain.keys import ApiKey, Caller
 from tokenhub.domain.money import Price
 from tokenhub.domain.policy import DEFAULTS
-from tokenhub.domain.receipt import MAX_LISTED, Receipt, timestamp
+from tokenhub.domain.receipt import MAX_REJECTED, Receipt, timestamp
 from tokenhub.domain.selection import prepare, select
 from tokenhub.errors import ProviderTransient
 
@@ -51,7 +51,7 @@ def test_routing_attempts_and_bill_are_told() -> None:
     assert body["policy"]["mode"] == {"value": "cheap", "set_by": "request"}
     assert [c["model"] for c in body["candidates"]] == ["a"]
     assert body["rejected"] == [
-        {"model": "b", "provider": "p", "reason": "disabled", "detail": "the model is disabled"}
+        {"model": "b", "provider": "p", "reason": "disabled", "detail": "the model or its provider is disabled"}
     ]
     assert body["attempts"][0] | {"outcome": "connection_lost", "status": 503, "latency_ms": 12} == body["attempts"][0]
     assert body["cost_usd"] == "0.00000125" and body["usage"]["output_tokens"] == 4
@@ -65,5 +65,6 @@ def test_an_unknown_price_is_not_shown_as_nothing() -> None:
 
 def test_long_lists_are_cut() -> None:
     made = receipt()
-    made.rejections = [Rejection(f"m{i}", "p", "disabled") for i in range(MAX_LISTED * 2)]
-    assert len(made.as_json()["rejected"]) == MAX_LISTED
+    made.rejections = [Rejection(f"m{i}", "p", "disabled") for i in range(MAX_REJECTED * 2)]
+    body = made.as_json()
+    assert len(body["rejected"]) == MAX_REJECTED and body["rejected_total"] == MAX_REJECTED * 2

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokenhub.domain import scoring
 from tokenhub.domain.catalog import Model, Provider, Target
 from tokenhub.domain.eligibility import Candidate
 from tokenhub.domain.policy import MODES
-from tokenhub.domain.scoring import PROFILES, score
+from tokenhub.domain.scoring import PROFILES
 
 PROVIDER = Provider("p", "openai")
 
@@ -19,6 +20,11 @@ def candidates(rows: list[tuple[int | None, int]]) -> list[Candidate]:
         Candidate(Target(PROVIDER, Model(f"m{i}", "p", f"m{i}", weight=weight)), cost, 0)
         for i, (cost, weight) in enumerate(rows)
     ]
+
+
+def score(of: list[Candidate], mode: str) -> list[Candidate]:
+    scoring.score(of, mode)
+    return of
 
 
 ROWS = st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 100)), min_size=2, max_size=8)
