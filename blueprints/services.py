@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 
 from flask import current_app
 
-from tokenhub.domain.ports import Providers, Snapshot, State
+from tokenhub.domain.ports import Line, Providers, Snapshot, State
 from tokenhub.errors import TokenHubError
 from tokenhub.services.callers import Callers
 from tokenhub.services.catalog import CatalogService
@@ -21,6 +21,20 @@ class ClientAddress(Protocol):
 
     def __call__(self, environ: Mapping[str, Any]) -> str:
         """The peer's address, or what a trusted proxy says of it."""
+
+
+class Departure(Line, Protocol):
+    """The line to a caller who may leave; whoever asked for it closes it before the last bytes are written."""
+
+    def close(self) -> None:
+        """Stop watching."""
+
+
+class Departures(Protocol):
+    """Watches callers."""
+
+    def watch(self, environ: Mapping[str, Any]) -> Departure:
+        """Watch the caller of the request with this WSGI environment, whose body has been read."""
 
 
 class AdminToken(Protocol):
@@ -57,6 +71,7 @@ class Services(Protocol):
     providers: Providers
     admin_token: AdminToken
     client_address: ClientAddress
+    departures: Departures
     front: Front
     metrics: Metrics
 

@@ -13,7 +13,9 @@ TokenHubError(code, message)            message is safe to show and teaches the 
 ├── FeatureUnavailable                  not built yet, or not offered
 ├── Unavailable(retry_after_s)          state or store down, shedding: come back
 ├── DeadlineExceeded                    the whole request took too long
-├── ClientGone                          the caller hung up; nobody is left to answer
+├── Interruption                        the request is ended from outside, wherever it is
+│   ├── ClientGone                      the caller hung up; nobody is left to answer
+│   └── Stopping(retry_after_s)         the server stops and cannot wait for the end
 ├── RoutingError
 │   ├── NoEligibleModel(rejections)     every model with its reason
 │   └── AllAttemptsFailed(attempts, cause)
@@ -139,10 +141,23 @@ class DeadlineExceeded(TokenHubError):
     default_code = "deadline_exceeded"
 
 
-class ClientGone(TokenHubError):
+class Interruption(TokenHubError):
+    """The request is ended from outside while it waits for something."""
+
+    default_code = "interrupted"
+
+
+class ClientGone(Interruption):
     """The caller closed the connection before the answer was there."""
 
     default_code = "client_closed_request"
+
+
+class Stopping(Interruption):
+    """The server stops and the answer is not complete; asked again, another one answers."""
+
+    default_code = "server_stopping"
+    retry_after_s = 1.0
 
 
 class RoutingError(TokenHubError):

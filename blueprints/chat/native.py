@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from blueprints import guards
 from blueprints.body import read_json
 from blueprints.chat import openai
-from blueprints.headers import request_id
-from blueprints.services import services
 from tokenhub.domain.chat import ChatCommand, JsonObject
 from tokenhub.domain.money import usd
 from tokenhub.errors import FeatureUnavailable, InvalidRequest
@@ -31,19 +29,18 @@ def create_chat() -> Response:
     """Route a chat request to the best-fit model."""
     caller = guards.require_key("chat")
     body, size = read_json()
-    command = load(body, size)
-    if command.stream:
-        return openai.present_stream(services().chat.stream(command, caller, request_id(request.environ)), command)
-    result = services().chat.complete(command, caller, request_id(request.environ))
-    receipt = result.receipt
-    answer = {
+    answered = openai.answer(load(body, size), caller)
+    if isinstance(answered, Response):
+        return answered
+    receipt = answered.receipt
+    told = {
         "negotiated_model": receipt.attempts[-1].model,
         "estimated_cost_usd": usd(receipt.cost_nanousd),
         "routing_reason": receipt.attempts[-1].reason,
         "decision_id": receipt.id,
-        "response": openai.with_usage(result.reply.raw, result.reply.usage),
+        "response": openai.with_usage(answered.reply),
     }
-    return Response(orjson.dumps(answer), headers=openai.receipt_headers(receipt), content_type="application/json")
+    return Response(orjson.dumps(told), headers=openai.receipt_headers(receipt), content_type="application/json")
 
 
 def load(body: JsonObject, body_bytes: int) -> ChatCommand:

@@ -14,9 +14,9 @@ from flask import Blueprint, Response, request
 
 from blueprints import guards
 from blueprints.body import read_json
-from blueprints.errors import error_object
+from blueprints.errors import error_object, status_of
 from blueprints.headers import request_id
-from blueprints.services import services
+from blueprints.services import Departure, services
 from tokenhub.domain.chat import (
     Block,
     ChatCommand,
@@ -25,6 +25,7 @@ from tokenhub.domain.chat import (
     JsonObject,
     Media,
     Message,
+    Reply,
     Role,
     Text,
     Thinking,
@@ -32,9 +33,10 @@ from tokenhub.domain.chat import (
     ToolUse,
     Usage,
 )
+from tokenhub.domain.keys import Caller
 from tokenhub.domain.receipt import Receipt
-from tokenhub.errors import InvalidRequest, ProviderError, TokenHubError
-from tokenhub.services.chat import ChatStream
+from tokenhub.errors import Interruption, InvalidRequest, ProviderError, TokenHubError
+from tokenhub.services.chat import ChatResult, ChatStream
 
 bp = Blueprint("openai", __name__)
 
@@ -56,15 +58,29 @@ def create_completion() -> Response:
     """Answer an OpenAI chat completion request."""
     caller = guards.require_key("chat")
     body, size = read_json()
-    command = load(body, size)
-    if command.stream:
-        return present_stream(services().chat.stream(command, caller, request_id(request.environ)), command)
-    result = services().chat.complete(command, caller, request_id(request.environ))
+    answered = answer(load(body, size), caller)
+    if isinstance(answered, Response):
+        return answered
     return Response(
-        orjson.dumps(with_usage(result.reply.raw, result.reply.usage)),
-        headers=receipt_headers(result.receipt),
+        orjson.dumps(with_usage(answered.reply)),
+        headers=receipt_headers(answered.receipt),
         content_type="application/json",
     )
+
+
+def answer(command: ChatCommand, caller: Caller) -> ChatResult | Response:
+    """Let the command be answered: a whole result, or the response that streams it. Ends where the caller leaves."""
+    environ, known = request.environ, services()
+    line = known.departures.watch(environ)
+    try:
+        if command.stream:
+            return present_stream(known.chat.stream(command, caller, request_id(environ), line), command, line)
+        result = known.chat.complete(command, caller, request_id(environ), line)
+    except BaseException:
+        line.close()
+        raise
+    line.close()
+    return result
 
 
 # ---------------------------------------------------------------- in
@@ -252,17 +268,17 @@ def usage_object(usage: Usage) -> JsonObject:
     }
 
 
-def with_usage(reply: JsonObject, usage: Usage | None) -> JsonObject:
-    """The reply with the usage that is billed, where the provider's own could not be believed."""
-    if usage is not None and usage.estimated:
-        return {**reply, "usage": usage_object(usage)}
-    return reply
+def with_usage(reply: Reply) -> JsonObject:
+    """The reply's JSON with the usage that is billed, where the provider's own could not be believed."""
+    if reply.usage is not None and reply.usage.estimated:
+        return {**reply.raw, "usage": usage_object(reply.usage)}
+    return reply.raw
 
 
-def present_stream(stream: ChatStream, command: ChatCommand) -> Response:
-    """The stream as server-sent events in OpenAI's exact form."""
+def present_stream(stream: ChatStream, command: ChatCommand, line: Departure) -> Response:
+    """The stream as server-sent events in OpenAI's exact form; it closes the line."""
     response = Response(
-        _Events(stream, command.include_usage),
+        _Events(stream, command.include_usage, line),
         headers={**SSE_HEADERS, **receipt_headers(stream.receipt)},
         content_type="text/event-stream; charset=utf-8",
     )
@@ -273,8 +289,9 @@ def present_stream(stream: ChatStream, command: ChatCommand) -> Response:
 class _Events:
     """The lines of an event stream; closing it closes the chat stream, wherever it is."""
 
-    def __init__(self, stream: ChatStream, include_usage: bool) -> None:
+    def __init__(self, stream: ChatStream, include_usage: bool, line: Departure) -> None:
         self._stream = stream
+        self._line = line
         self._include_usage = include_usage
         self._lines = self._read()
 
@@ -285,6 +302,7 @@ class _Events:
         return next(self._lines)
 
     def close(self) -> None:
+        self._line.close()
         self._stream.close()
 
     def _read(self) -> Iterator[bytes]:
@@ -294,9 +312,11 @@ class _Events:
                 if chunk.choice_count:
                     last = chunk.payload
                     yield b"data: %b\n\n" % self._payload(last, chunk.usage is not None)
-        except ProviderError as error:
+        except (ProviderError, Interruption) as error:
+            self._line.close()
             yield error_event(error)
             return
+        self._line.close()
         if self._include_usage and self._stream.usage is not None:
             yield b"data: %b\n\n" % usage_chunk(last, self._stream.usage)
         yield b"data: [DONE]\n\n"
@@ -313,8 +333,7 @@ class _Events:
 
 def error_event(error: TokenHubError) -> bytes:
     """An error inside a stream: the object, with a numeric status, since the real one has been sent as 200."""
-    body = error_object(error)
-    return b"data: %b\n\n" % orjson.dumps({"error": {**body, "status": 502}})
+    return b"data: %b\n\n" % orjson.dumps({"error": {**error_object(error), "status": status_of(error)}})
 
 
 def usage_chunk(like: bytes, usage: Usage) -> bytes:

@@ -64,6 +64,20 @@ class Target:
         object.__setattr__(self, "is_offered", self.model.enabled and self.provider.enabled)
 
 
+class Facts:
+    """What holds for all targets of a catalog: lets a request skip the checks that none of them can fail."""
+
+    __slots__ = ("has_disabled", "has_endless", "has_unpriced", "least_context_tokens", "provider_ids")
+
+    def __init__(self, targets: tuple[Target, ...]) -> None:
+        contexts = [t.model.max_context_tokens for t in targets if t.model.max_context_tokens]
+        self.least_context_tokens: int | None = min(contexts) if contexts else None
+        self.provider_ids = frozenset(target.provider.id for target in targets)
+        self.has_disabled = any(not target.is_offered for target in targets)
+        self.has_unpriced = any(target.model.price is None for target in targets)
+        self.has_endless = any(target.output_cap is None for target in targets)
+
+
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """All providers and models at one epoch, enabled or not; model ids are unique."""
@@ -74,6 +88,7 @@ class Catalog:
     models: Mapping[str, Model] = field(default_factory=lambda: MappingProxyType({}))
     targets: tuple[Target, ...] = ()
     """One per model whose provider exists, ordered by model id."""
+    facts: Facts = field(default_factory=lambda: Facts(()))
 
     @staticmethod
     def build(epoch: int, providers: Iterable[Provider], models: Iterable[Model]) -> Catalog:
@@ -86,4 +101,4 @@ class Catalog:
         targets = tuple(
             Target(known[model.provider_id], model) for model in sorted(offered.values(), key=lambda m: m.id)
         )
-        return Catalog(epoch, MappingProxyType(known), MappingProxyType(offered), targets)
+        return Catalog(epoch, MappingProxyType(known), MappingProxyType(offered), targets, Facts(targets))

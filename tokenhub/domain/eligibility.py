@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Set
 from dataclasses import dataclass
 
-from tokenhub.domain.catalog import Target
+from tokenhub.domain.catalog import Catalog, Facts, Target
 from tokenhub.domain.chat import ChatCommand
 from tokenhub.domain.cost import bound_nanousd, estimate_nanousd, output_bound
 from tokenhub.domain.keys import ApiKey
@@ -143,35 +143,41 @@ def _unbounded(target: Target, needs: _Needs) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One reason not to try a target. `why` gives the detail, "" if the target passes; `applies` tells whether a
-    request needs to be checked for it at all."""
+    """One reason not to try a target. `why` gives the detail, "" if the target passes; `applies` tells whether any
+    target of this catalog can fail it for this request: for an ordinary request none can."""
 
     reason: str
     why: Callable[[Target, _Needs], str]
-    applies: Callable[[_Needs], bool] = lambda needs: True
+    applies: Callable[[_Needs, Facts], bool]
+
+
+def _may_be_short(needs: _Needs, facts: Facts) -> bool:
+    return facts.least_context_tokens is not None and needs.context_tokens > facts.least_context_tokens
+
+
+def _may_be_unbounded(needs: _Needs, facts: Facts) -> bool:
+    return needs.is_budgeted and (needs.input_bound is None or (facts.has_endless and needs.max_output_tokens is None))
 
 
 CHECKS = (
-    Check("disabled", _not_offered),
-    Check("not_allowed", _unlisted, lambda needs: bool(needs.allowed)),
-    Check("weight_below_minimum", _light, lambda needs: needs.min_weight > 0),
-    Check("context_overflow", _short),
-    Check("provider_not_ready", _not_ready),
-    Check("price_unknown", _unpriced, lambda needs: needs.needs_price),
-    Check("cost_unbounded", _unbounded, lambda needs: needs.is_budgeted),
+    Check("disabled", _not_offered, lambda needs, facts: facts.has_disabled),
+    Check("not_allowed", _unlisted, lambda needs, facts: bool(needs.allowed)),
+    Check("weight_below_minimum", _light, lambda needs, facts: needs.min_weight > 0),
+    Check("context_overflow", _short, _may_be_short),
+    Check("provider_not_ready", _not_ready, lambda needs, facts: not facts.provider_ids <= needs.ready),
+    Check("price_unknown", _unpriced, lambda needs, facts: needs.needs_price and facts.has_unpriced),
+    Check("cost_unbounded", _unbounded, _may_be_unbounded),
 )
 """In the order in which a rejection is named."""
 
 
-def eligible(
-    targets: tuple[Target, ...], prepared: Prepared, ready: Set[str]
-) -> tuple[list[Candidate], list[Rejection]]:
-    """Split targets into candidates and rejections, keeping their order. `ready`: provider ids with a usable client."""
+def eligible(catalog: Catalog, prepared: Prepared, ready: Set[str]) -> tuple[list[Candidate], list[Rejection]]:
+    """Split targets into candidates and rejections, keeping their order. `ready`: providers with a usable client."""
     needs = _Needs.of(prepared, ready)
-    checks = [(check.reason, check.why) for check in CHECKS if check.applies(needs)]
+    checks = [(check.reason, check.why) for check in CHECKS if check.applies(needs, catalog.facts)]
     candidates: list[Candidate] = []
     rejections: list[Rejection] = []
-    for target in targets:
+    for target in catalog.targets:
         for reason, why in checks:
             if detail := why(target, needs):
                 rejections.append(Rejection(target.model.id, target.provider.id, reason, detail))

@@ -58,6 +58,20 @@ class Providers(Protocol):
         """The client of a ready provider; KeyError otherwise."""
 
 
+# ---------------------------------------------------------------- the caller
+
+
+class Line(Protocol):
+    """The line to a caller: while it is armed, a request that ends from outside (the caller hangs up, the server
+    stops) raises Interruption in whatever it waits for. Books are kept disarmed."""
+
+    def arm(self) -> None:
+        """Let an end be raised from here on; raises at once what came before."""
+
+    def disarm(self) -> None:
+        """Let nothing be interrupted from here on."""
+
+
 # ---------------------------------------------------------------- state
 
 

@@ -57,7 +57,7 @@ def select(prepared: Prepared, catalog: Catalog, ready: Set[str], seed: str) -> 
             raise Forbidden(f"this key may not use model {named.id!r}", code="model_not_allowed")
         if named.id != prepared.command.model:
             prepared = replace(prepared, command=replace(prepared.command, model=named.id))
-    candidates, rejections = eligibility.eligible(catalog.targets, prepared, ready)
+    candidates, rejections = eligibility.eligible(catalog, prepared, ready)
     if not candidates:
         raise _nothing_eligible(rejections)
     scoring.score(candidates, prepared.policy["mode"])

@@ -27,6 +27,13 @@ from tokenhub.providers.framing import Origin, place, request_head
 
 
 class _Response(requests.Response):
+    def __init__(self) -> None:
+        # Without the cookie jar that requests makes for each: 10 us, and cookies of providers are never kept.
+        self._content: Any = False
+        self._content_consumed = False
+        self._next = None
+        self.history: list[requests.Response] = []
+
     @property
     def is_redirect(self) -> bool:
         return False  # requests would read the body and build the next request even when told not to follow

@@ -14,13 +14,14 @@ from pathlib import Path
 from tokenhub import config
 from tokenhub.config import Settings
 from tokenhub.domain.catalog import Catalog
-from tokenhub.errors import ConfigurationError, FeatureUnavailable, TokenHubError
+from tokenhub.errors import ConfigurationError, FeatureUnavailable, Stopping, TokenHubError
 from tokenhub.observability import logs
 from tokenhub.observability.drain import BATCH, Drain
 from tokenhub.observability.metrics import Metrics
 from tokenhub.providers.http import HttpClient
 from tokenhub.providers.registry import ProviderRegistry
 from tokenhub.providers.transport import Transport
+from tokenhub.runtime.departures import Departures
 from tokenhub.runtime.jobs import EpochWatch, HubWatchdog, Job, Jobs, Offload
 from tokenhub.runtime.live import Belief, Live
 from tokenhub.runtime.sealing import key_context, sealer_from
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 
 WORKER_LIFE_S = 20.0
 RECONCILE_BATCH = 200
+LAST_CALL_S, LAST_CALL_SHARE = 5.0, 0.4
+"""How long before the end of the grace open requests are ended, and at most which share of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Runtime:
     request_log: SqlRequestLog
     admin_token: admin.AdminToken
     client_address: ClientAddress
+    departures: Departures
     worker_id: str
 
     @property
@@ -107,16 +111,50 @@ def build(settings: Settings, *, status_of: Callable[[TokenHubError], int]) -> R
         request_log=request_log,
         admin_token=admin.AdminToken(settings.admin_token, settings.data_dir / admin.FILE_NAME),
         client_address=ClientAddress(settings.trusted_proxies),
+        departures=Departures(),
         worker_id=worker_id,
     )
 
 
-def start(runtime: Runtime) -> Jobs:
-    """Start a worker's jobs; call it after the fork. Never raises for a bad state or database: jobs try again."""
+def start(runtime: Runtime, *, is_stopping: Callable[[], bool] = lambda: False, grace_s: float = 60.0) -> Jobs:
+    """Start a worker's jobs; call it after the fork. Never raises for a bad state or database: jobs try again.
+
+    `is_stopping` tells that the worker was asked to stop; what still runs near the end of `grace_s` is then ended,
+    told and settled, before the server would cut it.
+    """
     _quieten_collector()
-    jobs = Jobs(_jobs(runtime), state=runtime.state, holder=runtime.worker_id, offload=Offload(threads=2))
+    jobs = Jobs(
+        [*_jobs(runtime), Job("stopping", 0.1, _LastCall(runtime, is_stopping, grace_s))],
+        state=runtime.state,
+        holder=runtime.worker_id,
+        offload=Offload(threads=2),
+    )
     jobs.start()
     return jobs
+
+
+def stop(runtime: Runtime, jobs: Jobs) -> None:
+    """Stop the jobs and settle what still waits to be settled."""
+    jobs.stop()
+    runtime.backlog.retry()
+
+
+class _LastCall:
+    """Job: once the worker stops, ends every request that would not be over in time."""
+
+    def __init__(self, runtime: Runtime, is_stopping: Callable[[], bool], grace_s: float) -> None:
+        self._runtime = runtime
+        self._is_stopping = is_stopping
+        self._wait_s = max(grace_s * (1 - LAST_CALL_SHARE), grace_s - LAST_CALL_S)
+        self._since: float | None = None
+
+    def __call__(self) -> None:
+        if self._since is None and self._is_stopping():
+            self._since = time.monotonic()
+        if self._since is not None and time.monotonic() - self._since >= self._wait_s:
+            ended = self._runtime.departures.end_all(Stopping("the server is stopping: ask again"))
+            if ended:
+                log.warning("requests_ended", extra={"requests": ended, "why": "server_stopping"})
 
 
 def _quieten_collector() -> None:

@@ -18,10 +18,11 @@ from tokenhub.domain.eligibility import Prepared
 from tokenhub.domain.itinerary import Attempt, Itinerary
 from tokenhub.domain.keys import Caller
 from tokenhub.domain.policy import Policy
-from tokenhub.domain.ports import Providers, Snapshot, State
+from tokenhub.domain.ports import Line, Providers, Snapshot, State
 from tokenhub.domain.receipt import Receipt, Status
 from tokenhub.errors import (
     ClientGone,
+    Interruption,
     NoEligibleModel,
     ProviderError,
     RateLimited,
@@ -31,7 +32,7 @@ from tokenhub.errors import (
 )
 from tokenhub.services.account import Account, Backlog, believable, elapsed_ms
 from tokenhub.services.callers import Callers
-from tokenhub.services.dispatch import Dispatcher, OpenStream, spend_limit
+from tokenhub.services.dispatch import Dispatcher, OpenStream, Walk, spend_limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +41,6 @@ class ChatResult:
 
     reply: Reply
     receipt: Receipt
-
-
-@dataclass(frozen=True, slots=True)
-class _Walk:
-    """A request that is admitted and ready to be sent."""
-
-    account: Account
-    prepared: Prepared
-    itinerary: Itinerary
-    first: Attempt
 
 
 class _KeyChanged(Unauthenticated):
@@ -63,16 +54,16 @@ class ChatStream:
     closed. A break raises ProviderError, settled too.
     """
 
-    def __init__(self, opened: OpenStream, account: Account, prepared: Prepared) -> None:
-        self.receipt = account.receipt
+    def __init__(self, opened: OpenStream, walk: Walk) -> None:
+        self.receipt = walk.account.receipt
         self.usage: Usage | None = None
         """What is billed, once the end is reached."""
         self._opened = opened
-        self._account = account
-        self._prepared = prepared
+        self._walk = walk
         self._reported: Usage | None = None
         self._text_bytes = 0
         self._content_chunks = 0
+        self._upstream = iter(opened.stream)
         self._chunks = self._read()
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -86,26 +77,29 @@ class ChatStream:
         self._opened.stream.close()
         self._settle_early(ClientGone("the caller left before the end"))
 
-    def stop(self, error: TokenHubError) -> None:
-        """End the stream from our side: the caller is told `error`, the bill is settled."""
-        self._opened.stream.close()
-        self._settle_early(error)
-
     def _read(self) -> Iterator[Chunk]:
         try:
             for chunk in self._opened.head:
                 self._count(chunk)
                 yield chunk
-            for chunk in self._opened.stream:
-                self._count(chunk)
-                yield chunk
-        except ProviderError as error:
+            while (following := self._following()) is not None:
+                self._count(following)
+                yield following
+        except (ProviderError, Interruption) as error:
             self._opened.stream.close()
             self._settle_early(error)
             raise
         self._opened.stream.close()
         self.usage = self._billed()
-        self._account.answered(self.receipt.attempts[-1], self.usage)
+        self._walk.account.answered(self.receipt.attempts[-1], self.usage)
+
+    def _following(self) -> Chunk | None:
+        """The next chunk; None at the end. Only this waits for the provider, and may be interrupted."""
+        self._walk.line.arm()
+        try:
+            return next(self._upstream, None)
+        finally:
+            self._walk.line.disarm()
 
     def _count(self, chunk: Chunk) -> None:
         self._text_bytes += chunk.text_bytes
@@ -114,13 +108,13 @@ class ChatStream:
             self._reported = chunk.usage
 
     def _billed(self) -> Usage:
-        return believable(self._reported, self._prepared, self._text_bytes, self._content_chunks)
+        return believable(self._reported, self._walk.prepared, self._text_bytes, self._content_chunks)
 
     def _settle_early(self, error: TokenHubError) -> None:
         if self.usage is None:
             self.usage = self._billed()
             status: Status = "error" if isinstance(error, ProviderError) else "cancelled"
-            self._account.broken(self.receipt.attempts[-1], self.usage, error, status)
+            self._walk.account.broken(self.receipt.attempts[-1], self.usage, error, status)
 
 
 class ChatService:
@@ -148,35 +142,35 @@ class ChatService:
         self._clock_ms = clock_ms
         self._status_of = status_of
 
-    def complete(self, command: ChatCommand, caller: Caller, request_id: str) -> ChatResult:
+    def complete(self, command: ChatCommand, caller: Caller, request_id: str, line: Line) -> ChatResult:
         """Answer with a whole reply, trying targets in itinerary order. The receipt is settled when this returns."""
-        walk = self._enter(command, caller, request_id)
+        walk = self._enter(command, caller, request_id, line)
         account = walk.account
         with self._settling(account):
-            reply = self._dispatcher.send(walk.prepared, walk.itinerary, walk.first, account)
+            reply = self._dispatcher.send(walk)
             usage = believable(reply.usage, walk.prepared, reply.text_bytes, 0)
             account.answered(account.receipt.attempts[-1], usage)
             reply.usage = usage
             return ChatResult(reply, account.receipt)
 
-    def stream(self, command: ChatCommand, caller: Caller, request_id: str) -> ChatStream:
+    def stream(self, command: ChatCommand, caller: Caller, request_id: str, line: Line) -> ChatStream:
         """Answer with a stream whose first content is there. Errors up to then are raised here, with nothing sent."""
-        walk = self._enter(command, caller, request_id)
+        walk = self._enter(command, caller, request_id, line)
         account = walk.account
         with self._settling(account):
-            opened = self._dispatcher.open(walk.prepared, walk.itinerary, walk.first, account)
+            opened = self._dispatcher.open(walk)
             account.receipt.ttft_ms = elapsed_ms(account.started)
-            return ChatStream(opened, account, walk.prepared)
+            return ChatStream(opened, walk)
 
     # rooms 2 to 4 -------------------------------------------------------
 
-    def _enter(self, command: ChatCommand, caller: Caller, request_id: str) -> _Walk:
+    def _enter(self, command: ChatCommand, caller: Caller, request_id: str, line: Line) -> Walk:
         try:
-            return self._route(command, caller, request_id)
+            return self._route(command, caller, request_id, line)
         except _KeyChanged:
-            return self._route(command, self._callers.again(caller), request_id)
+            return self._route(command, self._callers.again(caller), request_id, line)
 
-    def _route(self, command: ChatCommand, caller: Caller, request_id: str) -> _Walk:
+    def _route(self, command: ChatCommand, caller: Caller, request_id: str, line: Line) -> Walk:
         started = time.monotonic()
         catalog, defaults = self._loaded()
         prepared = selection.prepare(command, caller.key, defaults)
@@ -189,7 +183,7 @@ class ChatService:
             self._log_refusal(account, error)
             raise
         receipt.itinerary = itinerary
-        return _Walk(account, prepared, itinerary, self._admit(account, itinerary))
+        return Walk(account, prepared, itinerary, self._admit(account, itinerary), line)
 
     def _loaded(self) -> tuple[Catalog, Policy]:
         catalog = self._snapshot.catalog
@@ -244,6 +238,9 @@ class ChatService:
         """Settle on every way out that is not an answer."""
         try:
             yield
+        except Interruption as error:
+            account.abandon(error, self._status_of(error))
+            raise
         except TokenHubError as error:
             account.refused(error, self._status_of(error))
             raise

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from tokenhub.domain.chat import Chunk, Reply
 from tokenhub.domain.eligibility import Prepared
 from tokenhub.domain.itinerary import Attempt, Itinerary
 from tokenhub.domain.money import usd_text
-from tokenhub.domain.ports import Deadlines, ProviderClient, Providers, ReplyStream
+from tokenhub.domain.ports import Deadlines, Line, ProviderClient, Providers, ReplyStream
 from tokenhub.domain.receipt import AttemptRecord
 from tokenhub.errors import (
     AllAttemptsFailed,
@@ -34,6 +34,17 @@ class Limits:
     request_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A request that is admitted and on its way."""
+
+    account: Account
+    prepared: Prepared
+    itinerary: Itinerary
+    first: Attempt
+    line: Line
+
+
 @dataclass(slots=True)
 class OpenStream:
     """A streamed answer whose first content has been read: from here on no other provider can take over."""
@@ -50,53 +61,47 @@ class Dispatcher:
         self._providers = providers
         self._limits = limits
 
-    def send(self, prepared: Prepared, itinerary: Itinerary, first: Attempt, account: Account) -> Reply:
-        """A whole answer. Raises AllAttemptsFailed, DeadlineExceeded, or SpendLimitReached where the budget does not
-        cover another attempt."""
+    def send(self, walk: Walk) -> Reply:
+        """A whole answer. Raises AllAttemptsFailed, DeadlineExceeded, Interruption, or SpendLimitReached where the
+        budget does not cover another attempt."""
 
         def ask(client: ProviderClient, attempt: Attempt, deadlines: Deadlines) -> Reply:
-            return client.send(prepared.command, attempt.target, deadlines, account.receipt.request_id)
+            return client.send(walk.prepared.command, attempt.target, deadlines, walk.account.receipt.request_id)
 
-        return self._walk(prepared, itinerary, first, account, ask)
+        return self._until_answered(walk, ask)
 
-    def open(self, prepared: Prepared, itinerary: Itinerary, first: Attempt, account: Account) -> OpenStream:
+    def open(self, walk: Walk) -> OpenStream:
         """A streamed answer, read up to its first content, so that a failing provider could still be replaced."""
 
         def ask(client: ProviderClient, attempt: Attempt, deadlines: Deadlines) -> OpenStream:
-            stream = client.stream(prepared.command, attempt.target, deadlines, account.receipt.request_id)
+            request_id = walk.account.receipt.request_id
+            stream = client.stream(walk.prepared.command, attempt.target, deadlines, request_id)
             return OpenStream(stream, _read_head(stream))
 
-        return self._walk(prepared, itinerary, first, account, ask)
+        return self._until_answered(walk, ask)
 
-    def _walk(
-        self,
-        prepared: Prepared,
-        itinerary: Itinerary,
-        first: Attempt,
-        account: Account,
-        ask: Callable[[ProviderClient, Attempt, Deadlines], Answer],
-    ) -> Answer:
-        attempt = first
+    def _until_answered(self, walk: Walk, ask: Callable[[ProviderClient, Attempt, Deadlines], Answer]) -> Answer:
+        attempt = walk.first
         while True:
-            record = account.begin(attempt)
+            record = walk.account.begin(attempt)
             try:
-                deadlines = self._deadlines(prepared, account.started)
-                return ask(self._client(attempt), attempt, deadlines)
+                walk.line.arm()
+                return ask(self._client(attempt), attempt, self._deadlines(walk))
             except ProviderError as error:
                 failure = error
-                account.fail(record, failure)
-            attempt = self._following(prepared, itinerary, account, record, failure)
+            finally:
+                walk.line.disarm()
+            walk.account.fail(record, failure)
+            attempt = self._following(walk, record, failure)
 
-    def _following(
-        self, prepared: Prepared, itinerary: Itinerary, account: Account, record: AttemptRecord, failure: ProviderError
-    ) -> Attempt:
+    def _following(self, walk: Walk, record: AttemptRecord, failure: ProviderError) -> Attempt:
         """The next attempt, reserved; raises what the caller is told where there is none."""
-        if time.monotonic() >= self._end(prepared, account.started):
+        if time.monotonic() >= self._end(walk):
             raise DeadlineExceeded("no model answered in time") from failure
-        following = itinerary.after(failure)
+        following = walk.itinerary.after(failure)
         if following is None:
-            raise self._give_up(account, failure) from failure
-        refused = account.advance(record, following)
+            raise self._give_up(walk.account, failure) from failure
+        refused = walk.account.advance(record, following)
         if refused is not None:
             raise spend_limit(refused.remaining_nanousd) from failure
         return following
@@ -118,16 +123,17 @@ class Dispatcher:
                 "the provider was removed meanwhile", code="provider_gone", blame="provider"
             ) from error
 
-    def _end(self, prepared: Prepared, started: float) -> float:
+    def _end(self, walk: Walk) -> float:
         """When the whole request must be over, as time.monotonic()."""
-        wished_ms = prepared.policy["max_latency_ms"] if prepared.policy.set_by("max_latency_ms") == "request" else 0
-        return started + min(self._limits.request_s, wished_ms / 1000 if wished_ms else self._limits.request_s)
+        policy = walk.prepared.policy
+        wished_ms = policy["max_latency_ms"] if policy.set_by("max_latency_ms") == "request" else 0
+        return walk.account.started + min(self._limits.request_s, wished_ms / 1000 or self._limits.request_s)
 
-    def _deadlines(self, prepared: Prepared, started: float) -> Deadlines:
-        left_s = self._end(prepared, started) - time.monotonic()
+    def _deadlines(self, walk: Walk) -> Deadlines:
+        left_s = self._end(walk) - time.monotonic()
         step_s = min(self._limits.provider_s, left_s)
-        deadlines = Deadlines(step_s, step_s, step_s, step_s, left_s)
-        return deadlines if prepared.command.stream else replace(deadlines, headers_s=left_s)
+        headers_s = step_s if walk.prepared.command.stream else left_s
+        return Deadlines(step_s, headers_s, step_s, step_s, left_s)
 
 
 def _read_head(stream: ReplyStream) -> list[Chunk]:

@@ -15,7 +15,7 @@ from tokenhub.domain.keys import ApiKey, Caller
 from tokenhub.domain.money import Price
 from tokenhub.domain.policy import DEFAULTS, Policy
 from tokenhub.domain.ports import Deadlines, Rate
-from tokenhub.errors import TokenHubError
+from tokenhub.errors import ClientGone, TokenHubError
 from tokenhub.services.account import Backlog
 from tokenhub.services.callers import Callers
 from tokenhub.services.chat import ChatService
@@ -75,6 +75,24 @@ class ScriptedProviders:
         return answer
 
     stream = send
+
+
+@dataclass
+class Line:
+    """A line on which nothing happens, or on which the caller leaves at the nth time somebody waits for a provider."""
+
+    leaves_at: int = 0
+    armed: bool = False
+    times: int = 0
+
+    def arm(self) -> None:
+        self.times += 1
+        if self.times == self.leaves_at:
+            raise ClientGone("gone")
+        self.armed = True
+
+    def disarm(self) -> None:
+        self.armed = False
 
 
 @dataclass

@@ -135,8 +135,17 @@ class Stream:
         self.closed += 1
 
 
+class Line:
+    """A line that counts how often it is closed."""
+
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
 def events(stream: Stream, include_usage: bool) -> list[Any]:
-    lines = list(openai._Events(stream, include_usage))  # type: ignore[arg-type]
+    lines = list(openai._Events(stream, include_usage, Line()))  # type: ignore[arg-type]
     assert all(line.startswith(b"data: ") and line.endswith(b"\n\n") and line.count(b"\n") == 2 for line in lines)
     data = [line[6:-2] for line in lines]
     return [d.decode() if d == b"[DONE]" else orjson.loads(d) for d in data]
@@ -183,7 +192,7 @@ def test_a_break_is_an_error_event_and_no_end_mark() -> None:
 
 def test_closing_the_response_closes_the_stream() -> None:
     stream = Stream([chunk("a")])
-    response = openai._Events(stream, False)  # type: ignore[arg-type]
+    response = openai._Events(stream, False, Line())  # type: ignore[arg-type]
     next(iter(response))
     response.close()
     assert stream.closed == 1
