@@ -21,6 +21,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask("tokenhub", root_path=str(Path(__file__).resolve().parent))
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False  # A redirect would be built from the caller's Host.
     runtime = wiring.build(settings, status_of=errors.status_of)
     app.extensions["tokenhub"] = runtime
     runtime.metrics.mount(app)

@@ -6,6 +6,9 @@ from gevent import monkey; monkey.patch_all()  # fmt: skip
 import logging
 import signal
 import sys
+import tempfile
+import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 if sys.version_info < (3, 11):  # Before our modules, which an older Python cannot read.
@@ -18,7 +21,7 @@ from tokenhub import config as tokenhub_config
 from tokenhub.errors import ConfigurationError
 from tokenhub.observability import logs
 from tokenhub.observability.gunicorn_logs import GunicornLogger
-from tokenhub.runtime import metrics_folder
+from tokenhub.runtime import drain_clock, metrics_folder
 from tokenhub.security.redaction import redact
 
 
@@ -35,6 +38,7 @@ except ConfigurationError as error:
 _metrics_dir = metrics_folder.place(_settings.data_dir)
 tokenhub_config.announce_metrics_dir(_metrics_dir)  # prometheus_client looks once, when it is first imported.
 _log_lines = logs.configure(_settings.log_level, json=_settings.log_json, redact=redact)
+drain_clock.install()
 logging.getLogger("alembic").setLevel(logging.WARNING)  # It tells each of its plugins when it is imported.
 
 _host = f"[{_settings.listen_host}]" if ":" in _settings.listen_host else _settings.listen_host
@@ -42,7 +46,7 @@ _host = f"[{_settings.listen_host}]" if ":" in _settings.listen_host else _setti
 wsgi_app = "wsgi:application"
 bind = f"{_host}:{_settings.listen_port}"
 workers = _settings.workers
-worker_class = "gevent"
+worker_class = "tokenhub.runtime.worker.Worker"
 worker_connections = 1000
 preload_app = False
 timeout = 60
@@ -56,16 +60,30 @@ control_socket_disable = True
 forwarder_headers = ""
 forwarded_allow_ips = ""
 
+CATALOG_S = 2.0
+"""A worker that cannot read the catalog in this time begins without, and answers 503 until it can."""
+
 _prepared: Any = None
+_claim: Any = None
+
+
+def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:
+    # The first hook there is: with --preload the application is loaded right after it, before on_starting.
+    if server.cfg.preload_app:
+        _refuse(ConfigurationError("--preload", "cannot be used: each worker must load the application by itself"))
 
 
 def on_starting(server: Any) -> None:
-    global _prepared
+    global _claim, _prepared
     from tokenhub.runtime import boot
 
-    is_upgrade = server.master_pid != 0  # SIGUSR2: the old master still serves on the port.
+    is_upgrade = server.master_pid != 0  # SIGUSR2: the old master still serves, on this port and from this folder.
     try:
-        _prepared = boot.prepare(_settings, probe_port=not is_upgrade)
+        if is_upgrade:
+            boot.take_over(_settings)
+        else:
+            _claim = boot.claim(_settings)
+        _prepared = boot.prepare(_settings)
     except ConfigurationError as error:
         _refuse(error)
     if not is_upgrade:
@@ -90,12 +108,16 @@ def when_ready(server: Any) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    metrics_folder.ensure(_metrics_dir)  # A worker without it would not boot.
     setproctitle("tokenhub")  # Here, because gunicorn sets its own after when_ready.
 
 
 def post_fork(server: Any, worker: Any) -> None:
     setproctitle("tokenhub: worker")
+    if not metrics_folder.is_there(_metrics_dir):
+        # With the name of a folder that is not there it would not boot; so it tells its own metrics only.
+        tokenhub_config.announce_metrics_dir(Path(tempfile.mkdtemp(prefix="tokenhub-")))
+    if _claim is not None:
+        _claim.let_go()
 
 
 def post_worker_init(worker: Any) -> None:
@@ -104,13 +126,20 @@ def post_worker_init(worker: Any) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Reloading is the master's.
     runtime = worker.wsgi.extensions["tokenhub"]
     _log_lines.on_drop = runtime.metrics.line_dropped
-    worker.tokenhub_jobs = wiring.start(runtime)
+    worker.tokenhub_jobs = wiring.start(
+        runtime, is_stopping=lambda: not worker.alive, grace_s=worker.cfg.graceful_timeout
+    )
+    until = time.monotonic() + CATALOG_S  # It accepts connections when this returns: not before it can answer them.
+    while runtime.live.catalog.epoch < 0 and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def worker_exit(server: Any, worker: Any) -> None:
+    from tokenhub.runtime import wiring
+
     jobs = getattr(worker, "tokenhub_jobs", None)
     if jobs is not None:
-        jobs.stop()
+        wiring.stop(worker.wsgi.extensions["tokenhub"], jobs)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -11,32 +12,53 @@ from blueprints.services import services
 from tokenhub.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 
 READ_BYTES = 64 * 1024
-DRAIN_FACTOR = 4
-"""An oversized body is read on to this multiple of the limit, so that a client that sends everything before it
+DRAIN_FACTOR, DRAIN_S = 3, 5.0
+"""So many times the limit, and so long, an oversized body is read on, so that a client that sends everything before it
 listens still gets its 413; then the connection is closed."""
 
 
 def read_body(limit: int) -> bytes:
-    """The whole body. Raises PayloadTooLarge over `limit` bytes, whatever the headers say (or do not say)."""
-    stream = request.environ["wsgi.input"]
-    length = request.content_length
-    if length is not None and length <= limit:
+    """The whole body. Raises PayloadTooLarge over `limit` bytes, whatever the headers say (or do not say).
+
+    How long a sender may take, and what else can be wrong with it on the wire, is told by the server's `wsgi.input`
+    (tokenhub/runtime/inbound.py) as errors that callers may see.
+    """
+    environ = request.environ
+    stream, told = environ["wsgi.input"], environ.get("CONTENT_LENGTH") or ""
+    if not told.isdecimal():  # There is none: the body is chunked.
+        return _count(stream, limit)
+    length = int(told)
+    if length <= limit:
         body: bytes = stream.read(length)
         if len(body) < length:
             raise InvalidRequest("the body is shorter than its Content-Length")
         return body
+    if length <= limit * DRAIN_FACTOR and "HTTP_EXPECT" not in environ:  # Else it is not on its way yet.
+        _drain(stream, length)
+    raise _too_large(limit)
+
+
+def _count(stream: Any, limit: int) -> bytes:
+    """A body of unknown length."""
     parts: list[bytes] = []
-    size = 0
-    while size <= limit * DRAIN_FACTOR:
-        part = stream.read(READ_BYTES)
-        if not part:
-            break
-        size += len(part)
-        if size <= limit:
-            parts.append(part)
-    if size > limit:
-        raise PayloadTooLarge(f"the body is larger than {limit} bytes")
+    left = limit
+    while part := stream.read(min(READ_BYTES, left + 1)):
+        left -= len(part)
+        if left < 0:
+            _drain(stream, limit * DRAIN_FACTOR)
+            raise _too_large(limit)
+        parts.append(part)
     return b"".join(parts)
+
+
+def _drain(stream: Any, most_bytes: int) -> None:
+    until = monotonic() + DRAIN_S
+    while most_bytes > 0 and monotonic() < until and (part := stream.read(READ_BYTES)):
+        most_bytes -= len(part)
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is larger than {limit} bytes")
 
 
 def read_json() -> tuple[dict[str, Any], int]:
@@ -45,10 +67,11 @@ def read_json() -> tuple[dict[str, Any], int]:
     Of a name that stands twice the last value counts. What goes upstream is written anew from what was read here, so
     gateway and provider never see different ones.
     """
-    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+    environ = request.environ
+    if environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType("send the body without Content-Encoding")
-    mimetype = request.mimetype
-    if mimetype and mimetype != "application/json" and not mimetype.endswith("+json"):
+    mimetype = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    if mimetype not in ("", "application/json") and not mimetype.endswith("+json"):
         raise UnsupportedMediaType("send JSON with Content-Type: application/json")
     raw = read_body(services().front.max_body_bytes)
     try:

@@ -21,6 +21,7 @@ STATUS: dict[type[e.TokenHubError], int] = {
     e.InvalidRequest: 400,
     e.PayloadTooLarge: 413,
     e.UnsupportedMediaType: 415,
+    e.RequestTimeout: 408,
     e.Unauthenticated: 401,
     e.Forbidden: 403,
     e.NotFound: 404,
@@ -47,6 +48,7 @@ OPENAI_TYPES = {
     403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
+    408: "timeout_error",
     413: "invalid_request_error",
     415: "invalid_request_error",
     422: "invalid_request_error",
@@ -112,9 +114,6 @@ def _headers(error: e.TokenHubError) -> dict[str, str]:
         told["retry-after-ms"] = str(math.ceil(retry_after_s * 1000))
     if isinstance(error, NO_RETRY):
         told["x-should-retry"] = "false"
-    if isinstance(error, e.PayloadTooLarge):
-        # The rest of the body is not read, so the connection cannot be used again.
-        told["connection"] = "close"
     return told
 
 

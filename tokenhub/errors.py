@@ -3,7 +3,8 @@
 TokenHubError(code, message)            message is safe to show and teaches the fix
 ├── InvalidRequest(param, fields)       the caller's body, value or directive is wrong
 │   ├── PayloadTooLarge
-│   └── UnsupportedMediaType
+│   ├── UnsupportedMediaType
+│   └── RequestTimeout                  the body came too slowly
 ├── Unauthenticated                     no, wrong, disabled, expired key or token: all alike
 ├── Forbidden                           the key is good, the scope or model is not
 ├── NotFound                            not there, or not yours
@@ -77,6 +78,12 @@ class UnsupportedMediaType(InvalidRequest):
     """The body is not JSON, or is encoded in a way that is not taken."""
 
     default_code = "unsupported_media_type"
+
+
+class RequestTimeout(InvalidRequest):
+    """The body did not come in time."""
+
+    default_code = "request_timeout"
 
 
 class Unauthenticated(TokenHubError):

@@ -331,7 +331,9 @@ def test_the_outbox_gives_the_oldest_until_they_are_done(house, budgeted):
         budgeted.settle(f"d{n}", 0, {"id": f"d{n}"})
         house.pass_s(0.001)
     assert [receipt["id"] for receipt in budgeted.outbox(3)] == ["d2", "d0", "d1"]
+    assert budgeted.outbox_rows(100) == 5 and budgeted.outbox_rows(3) == 3
     budgeted.outbox_done(["d2", "d1", "unheard-of"])
+    assert budgeted.outbox_rows(100) == 3
     assert [receipt["id"] for receipt in budgeted.outbox(10)] == ["d0", "d4", "d3"]
     assert budgeted.receipt("d2") is None
 
@@ -438,7 +440,26 @@ def test_a_set_wall_clock_kills_no_worker_and_a_restarted_machine_kills_all(hous
     house.now_ms += 3_600_000
     assert budgeted.reconcile(10) == 0
     house.up_ms = 1000
+    assert budgeted.reconcile(10) == 0
+    house.hear_all()
     assert budgeted.reconcile(10) == 2
+
+
+def test_after_an_outage_of_the_state_nobody_is_dead_before_all_could_say_that_they_live(house, budgeted):
+    late, dead = house.state("late"), house.state("dead")
+    for worker in (budgeted, late, dead):
+        worker.admit(opening(f"d-{worker._worker_id}", 20))
+        worker.alive(worker._worker_id, 1, 20)
+    house.pass_s(300)  # In which nobody could write.
+    reconciled = [budgeted.reconcile(10)]
+    budgeted.alive("w1", 1, 20)
+    for _ in range(12):
+        reconciled.append(budgeted.reconcile(10))
+        house.pass_s(5)
+        budgeted.alive("w1", 1, 20)
+        late.alive("late", 1, 20)
+    assert reconciled == [0, 0, 0, 1] + [0] * 9
+    assert [receipt["id"] for receipt in budgeted.outbox(10)] == ["d-dead"]
 
 
 def test_reconciling_goes_on_where_its_limit_stopped_it(house, budgeted):

@@ -45,6 +45,7 @@ def left_by(house):
     house.check()
     state = house.state("next")
     house.pass_s(100)
+    house.hear_all()
     while state.reconcile(100):
         pass
     assert state.admit(opening("too-much", 10**12, key_version=state.key("k1").version)).remaining_nanousd == (

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,19 +65,27 @@ def free_port() -> int:
 
 
 class Gateway:
-    """A running TokenHub. `folder` must be empty; `credentials` None writes no file."""
+    """A running TokenHub. `folder` is empty, or was used by one that has ended; `credentials` None writes no file;
+    `arguments` are gunicorn's."""
 
-    def __init__(self, folder: Path, credentials: JsonObject | None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        credentials: JsonObject | None,
+        env: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.data = folder / "data"
-        self.data.mkdir(mode=0o700)
+        self.data.mkdir(mode=0o700, exist_ok=True)
+        self._arguments = list(arguments)
         self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.host}"
         self.log_path = folder / "log"
         self._log_checked = 0
         secret_folder = folder / "credentials"
-        secret_folder.mkdir(mode=0o700)
+        secret_folder.mkdir(mode=0o700, exist_ok=True)
         self.credentials_file = secret_folder / "credentials"
         self._named: dict[str, str] = {}
         if credentials is not None:
@@ -106,7 +114,7 @@ class Gateway:
         """Start gunicorn and wait until every worker serves."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(GUNICORN), "-c", "gunicorn.conf.py", "wsgi:application"],
+                [str(GUNICORN), "-c", "gunicorn.conf.py", *self._arguments, "wsgi:application"],
                 cwd=ROOT,
                 env=self._environment,
                 stdout=log,

@@ -195,6 +195,9 @@ class State(Protocol):
     def outbox(self, limit: int) -> list[JsonObject]:
         """The oldest settled receipts that are not yet in the log."""
 
+    def outbox_rows(self, limit: int) -> int:
+        """How many receipts are not yet in the log, counted up to `limit`."""
+
     def outbox_done(self, decision_ids: Sequence[str]) -> None:
         """Forget receipts that the log has."""
 

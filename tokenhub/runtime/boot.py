@@ -17,6 +17,7 @@ from pathlib import Path
 from tokenhub import config
 from tokenhub.config import Settings
 from tokenhub.errors import ConfigurationError
+from tokenhub.runtime import claim as claims
 from tokenhub.runtime import credentials, stores
 from tokenhub.runtime.stores import Stores
 from tokenhub.security import admin, api_keys, sealing_key, secret_files
@@ -47,11 +48,22 @@ class Boot:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.listen_port}"
 
 
-def prepare(settings: Settings, *, probe_port: bool = True) -> Boot:
+def claim(settings: Settings) -> claims.Claim:
+    """Make sure that nobody else has the port or the data folder; keep what this gives. Raises ConfigurationError."""
+    os.umask(0o077)
+    probe(settings.listen_host, settings.listen_port)
+    secret_files.ensure_folder(settings.data_dir)
+    return claims.Claim(settings.data_dir)
+
+
+def take_over(settings: Settings) -> None:
+    """As `claim`, for a master that was exec'd by the one that has both."""
+    claims.take_over(settings.data_dir)
+
+
+def prepare(settings: Settings) -> Boot:
     """Make everything ready for workers. Raises ConfigurationError; what was done until then is harmless."""
     os.umask(0o077)  # State and database are private too, and are made by SQLite.
-    if probe_port:
-        probe(settings.listen_host, settings.listen_port)
     secret_files.ensure_folder(settings.data_dir)
     wanted = credentials.read(settings.credentials_file, is_required=settings.credentials_required)
     sealing_key.ensure(settings.data_dir / sealing_key.FILE_NAME)

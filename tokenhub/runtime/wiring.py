@@ -25,7 +25,7 @@ from tokenhub.runtime.departures import Departures
 from tokenhub.runtime.jobs import EpochWatch, HubWatchdog, Job, Jobs, Offload
 from tokenhub.runtime.live import Belief, Live
 from tokenhub.runtime.sealing import key_context, sealer_from
-from tokenhub.security import admin, api_keys
+from tokenhub.security import addresses, admin, api_keys
 from tokenhub.security.client_address import ClientAddress
 from tokenhub.services.account import Backlog
 from tokenhub.services.callers import Callers
@@ -34,6 +34,7 @@ from tokenhub.services.chat import ChatService
 from tokenhub.services.dispatch import Dispatcher, Limits
 from tokenhub.services.keys import KeyService
 from tokenhub.services.logs import LogService
+from tokenhub.services.pace import FULL_ROWS, Pace
 from tokenhub.state.sqlite import SqliteState
 from tokenhub.storage.catalog_store import SqlCatalogStore
 from tokenhub.storage.database import Database, engine_for
@@ -56,6 +57,7 @@ class Runtime:
     live: Live
     providers: ProviderRegistry
     backlog: Backlog
+    pace: Pace
     callers: Callers
     chat: ChatService
     catalog: CatalogService
@@ -82,8 +84,8 @@ def build(settings: Settings, *, status_of: Callable[[TokenHubError], int]) -> R
     database = Database(engine_for(settings.db_url))
     store, request_log = SqlCatalogStore(database), SqlRequestLog(database)
     live = Live(_belief(settings, Catalog()))
-    providers = ProviderRegistry(HttpClient(Transport()))
-    backlog = Backlog(state)
+    providers = ProviderRegistry(HttpClient(Transport(allow_address=addresses.may_be_called)))
+    backlog, pace = Backlog(state), Pace()
     callers = Callers(state, _key_hash, live.rates)
     chat = ChatService(
         state=state,
@@ -92,6 +94,7 @@ def build(settings: Settings, *, status_of: Callable[[TokenHubError], int]) -> R
         snapshot=live,
         providers=providers,
         dispatcher=Dispatcher(providers, Limits(settings.provider_timeout_s, settings.request_timeout_s)),
+        pace=pace,
         clock_ms=lambda: time.time_ns() // 1_000_000,
         status_of=status_of,
     )
@@ -101,6 +104,7 @@ def build(settings: Settings, *, status_of: Callable[[TokenHubError], int]) -> R
         live=live,
         providers=providers,
         backlog=backlog,
+        pace=pace,
         callers=callers,
         chat=chat,
         catalog=CatalogService(store, state, _seal(settings.data_dir), _ask_master),
@@ -189,11 +193,15 @@ def _jobs(runtime: Runtime) -> list[Job]:
         runtime.metrics.drained(rows)
         return rows == BATCH
 
+    def look_at_backlog() -> None:
+        runtime.pace.rows = state.outbox_rows(FULL_ROWS)
+
     return [
         Job("alive", 5.0, lambda: state.alive(runtime.worker_id, os.getpid(), WORKER_LIFE_S)),
         Job("epoch", 0.25, EpochWatch(state.epoch, lambda epoch: refresh(runtime, epoch))),
         Job("backlog", 0.25, runtime.backlog.retry),
         Job("drain", 0.2, drained, lease="drain"),
+        Job("pace", 0.5, look_at_backlog),
         Job("reconcile", 5.0, lambda: state.reconcile(RECONCILE_BATCH) == RECONCILE_BATCH, lease="reconcile"),
         Job("housekeeping", 1.0, state.housekeeping, lease="housekeeping", pooled=True),
         Job("watchdog", 0.02, HubWatchdog(runtime.metrics.hub_late)),

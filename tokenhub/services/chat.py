@@ -33,6 +33,7 @@ from tokenhub.errors import (
 from tokenhub.services.account import Account, Backlog, believable, elapsed_ms
 from tokenhub.services.callers import Callers
 from tokenhub.services.dispatch import Dispatcher, OpenStream, Walk, spend_limit
+from tokenhub.services.pace import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ class ChatService:
         snapshot: Snapshot,
         providers: Providers,
         dispatcher: Dispatcher,
+        pace: Pace,
         clock_ms: Callable[[], int],
         status_of: Callable[[TokenHubError], int],
     ) -> None:
@@ -139,6 +141,7 @@ class ChatService:
         self._snapshot = snapshot
         self._providers = providers
         self._dispatcher = dispatcher
+        self._pace = pace
         self._clock_ms = clock_ms
         self._status_of = status_of
 
@@ -208,6 +211,7 @@ class ChatService:
     def _admit(self, account: Account, itinerary: Itinerary) -> Attempt:
         """Reserve the first attempt. A budget that does not cover the best model may still cover another one, unless
         the caller named theirs."""
+        self._pace.hold()
         rates = self._callers.rates(account.receipt.caller)
         remaining_nanousd = 0
         attempt = itinerary.first()

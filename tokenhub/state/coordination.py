@@ -12,6 +12,8 @@ from tokenhub.state.driver import Driver, Execute
 
 EARLIER_BOOT_MS = 60_000
 """Uptime written down that is further in the future than this is from before the machine started."""
+SILENCE_MS = 10_000
+"""Longer than workers are silent who can reach the state: they say that they are alive every 5 s."""
 
 _EPOCH = "SELECT value FROM meta WHERE name = 'epoch'"
 _MOVE_EPOCH = "UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value"
@@ -29,6 +31,9 @@ _LEASE = """INSERT INTO leases (name, holder, renewed_ms, expires_ms) VALUES (?,
 _ALIVE = """INSERT INTO workers (worker_id, pid, renewed_ms, expires_ms) VALUES (?, ?, ?, ?)
     ON CONFLICT (worker_id) DO UPDATE
     SET pid = excluded.pid, renewed_ms = excluded.renewed_ms, expires_ms = excluded.expires_ms"""
+_HEARD = "SELECT name, value FROM meta WHERE name IN ('heard_ms', 'heard_since_ms')"
+_NOTE = """INSERT INTO meta (name, value) VALUES (?, ?)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
 # A dead worker's row stays until its records are reconciled. Stale rates are those that allow a full burst again.
 _SWEEP_WORKERS = """DELETE FROM workers WHERE (expires_ms <= ? OR renewed_ms > ?)
     AND NOT EXISTS (SELECT 1 FROM requests WHERE requests.worker_id = workers.worker_id)"""
@@ -106,9 +111,23 @@ class Coordination:
 
         def work(execute: Execute) -> None:
             now = self._uptime_ms()
+            if _is_silent(dict(execute(_HEARD, ())), now):
+                execute(_NOTE, ("heard_since_ms", now))
+            execute(_NOTE, ("heard_ms", now))
             execute(_ALIVE, (worker_id, pid, now, now + int(seconds * 1000)))
 
         self._driver.write(work)
+
+
+def everyone_was_heard(execute: Execute, now_ms: int) -> bool:
+    """Whether a worker that lives must have said so by now: after an outage of the state the rows of all are old."""
+    heard: dict[str, int] = dict(execute(_HEARD, ()))
+    return not heard or not (_is_silent(heard, now_ms) or now_ms - heard["heard_since_ms"] < SILENCE_MS)
+
+
+def _is_silent(heard: Mapping[str, int], now_ms: int) -> bool:
+    heard_ms = heard.get("heard_ms")
+    return heard_ms is None or not 0 <= now_ms - heard_ms <= SILENCE_MS
 
 
 def sweep(driver: Driver, uptime_ms: int, limit: int = 1000) -> None:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from tokenhub.domain.chat import JsonObject
 from tokenhub.domain.ports import Opening, Rate, Refused
 from tokenhub.errors import Unavailable
-from tokenhub.state.coordination import EARLIER_BOOT_MS, Coordination
+from tokenhub.state.coordination import EARLIER_BOOT_MS, Coordination, everyone_was_heard
 from tokenhub.state.driver import Driver, Execute
 from tokenhub.state.key_table import KeyTable
 from tokenhub.state.receipts import decode, died, encode
@@ -60,6 +60,7 @@ _ORPHANS = """SELECT r.decision_id, r.kept_nanousd + r.doubtful_nanousd, r.recei
 
 _QUEUE = "INSERT INTO outbox (decision_id, settled_at_ms, receipt) VALUES (?, ?, ?)"
 _OUTBOX = "SELECT receipt FROM outbox ORDER BY settled_at_ms LIMIT ?"
+_OUTBOX_ROWS = "SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?) AS waiting"
 _FORGET = "DELETE FROM outbox WHERE decision_id = ?"
 _RECEIPT = """SELECT receipt, 0 FROM outbox WHERE decision_id = ?
     UNION ALL SELECT receipt, 1 FROM requests WHERE decision_id = ?"""
@@ -169,6 +170,10 @@ class Ledger(KeyTable, Coordination):
         """The oldest settled receipts that are not yet in the log."""
         return [decode(receipt) for (receipt,) in self._driver.read(_OUTBOX, (limit,))]
 
+    def outbox_rows(self, limit: int) -> int:
+        """How many receipts are not yet in the log, counted up to `limit`."""
+        return int(self._driver.read(_OUTBOX_ROWS, (limit,))[0][0])
+
     def outbox_done(self, decision_ids: Sequence[str]) -> None:
         """Forget receipts that the log has."""
 
@@ -180,10 +185,13 @@ class Ledger(KeyTable, Coordination):
 
     def reconcile(self, limit: int) -> int:
         """Settle at most `limit` open records of dead workers at what their reservation kept for doubtful attempts;
-        gives how many. A worker that is alive is never touched, however slow."""
+        gives how many. A worker that is alive is never touched, however slow; after an outage of the state none is,
+        until all have had time to say that they live."""
 
         def work(execute: Execute) -> int:
             now, now_ms = self._uptime_ms(), self._clock_ms()
+            if not everyone_was_heard(execute, now):
+                return 0
             ahead = now + EARLIER_BOOT_MS
             orphans = execute(_ORPHANS, (now, ahead, now - UNKNOWN_WORKER_MS, ahead, limit))
             for decision_id, cost_nanousd, receipt in orphans:

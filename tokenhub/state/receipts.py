@@ -39,7 +39,9 @@ def died(opening: JsonObject, cost_nanousd: int) -> JsonObject:
         "policy": {},
         "input_tokens_estimated": 0,
         "candidates": [],
+        "candidates_total": 0,
         "rejected": [],
+        "rejected_total": 0,
     }
     tokens = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
     return {

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import stat
 import threading
 import time
 import weakref
@@ -31,6 +32,9 @@ T = TypeVar("T")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 0.05
 START_WAIT_MS = 10_000
 HOUSEKEEPING_WAIT_MS, RESTART_WAIT_MS = 2_000, 100
+CHECKED_WHOLE_BYTES = 256 * 1024 * 1024
+CHECK_ALL_BUT_OUTBOX = """SELECT found.quick_check FROM sqlite_schema AS t, pragma_quick_check(t.name) AS found
+    WHERE t.type = 'table' AND t.name <> 'outbox'"""
 
 
 def wall_ms() -> int:
@@ -195,7 +199,8 @@ def open_schema(path: str | Path) -> None:
     """Create the state file (0600) and its tables, or check those that are there. For the master, before any worker;
     several at once take turns.
 
-    Raises ConfigurationError where the file cannot be used or its form is newer than this code. Closes what it opens.
+    Raises ConfigurationError where the file cannot be read and written, is damaged, or has a newer form than this code
+    knows. Closes what it opens.
     """
     name = str(path)
     try:
@@ -206,6 +211,8 @@ def open_schema(path: str | Path) -> None:
                 _prepare(connection, name)
             finally:
                 connection.close(force=True)
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise _damaged(name, str(error)) from error
     except (apsw.Error, OSError) as error:
         raise ConfigurationError(name, f"the state file cannot be used ({error})") from error
 
@@ -223,7 +230,9 @@ def _alone_in(folder: str) -> Iterator[None]:
 def _create_private(path: str) -> None:
     if os.path.exists(path):
         # Not opened: closing any descriptor of the file would drop the locks that this process has on it.
-        os.chmod(path, 0o600)
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+        if mode & ~0o600:
+            os.chmod(path, mode & 0o600)
         return
     for leftover in (path + "-wal", path + "-shm"):  # Of a file that was deleted: they would be taken for ours.
         with contextlib.suppress(FileNotFoundError):
@@ -235,6 +244,7 @@ def _prepare(connection: apsw.Connection, path: str) -> None:
     connection.set_busy_timeout(START_WAIT_MS)
     # Rows are small and every transaction writes a page of each table it touches: half pages, half the bytes.
     connection.execute("PRAGMA page_size = 2048")
+    _check(connection, path)
     if connection.execute("PRAGMA journal_mode = WAL").fetchall() != [("wal",)]:
         raise ConfigurationError(path, "the file system cannot hold an SQLite file in WAL mode")
     connection.execute("BEGIN IMMEDIATE")
@@ -249,6 +259,19 @@ def _prepare(connection: apsw.Connection, path: str) -> None:
     for statement in (schema.OUTBOX, *schema.INDEXES):
         connection.execute(statement)
     connection.execute("COMMIT")
+
+
+def _check(connection: apsw.Connection, path: str) -> None:
+    """Refuse a damaged file. One that a long outage of the database made large is checked without its outbox."""
+    pages, page_bytes = (connection.execute(f"PRAGMA {name}").get for name in ("page_count", "page_size"))
+    whole = int(pages) * int(page_bytes) <= CHECKED_WHOLE_BYTES
+    told = connection.execute("PRAGMA quick_check(1)" if whole else CHECK_ALL_BUT_OUTBOX).fetchall()
+    if problems := [str(line) for (line,) in told if line != "ok"]:
+        raise _damaged(path, problems[0].splitlines()[-1])
+
+
+def _damaged(path: str, why: str) -> ConfigurationError:
+    return ConfigurationError(path, f"the state file is damaged ({why}): restore it from a backup")
 
 
 def _unavailable(message: str) -> Unavailable:

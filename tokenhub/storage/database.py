@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from gevent import monkey
 from gevent.threadpool import ThreadPool
@@ -76,17 +78,21 @@ def _outcome(call: Callable[..., T], *args: Any) -> tuple[T | None, BaseExceptio
         return None, error
 
 
-def engine_for(url: str, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
-    """An engine for a path or an SQLAlchemy URL. Connects to nothing; raises ConfigurationError for a bad URL."""
+def engine_for(url: str, busy_timeout_s: float = BUSY_TIMEOUT_S, *, create: bool = False) -> Engine:
+    """An engine for a path or an SQLAlchemy URL. Connects to nothing; raises ConfigurationError for a bad URL.
+
+    `create`: whether a missing SQLite file is made. Else it is an outage, which ends when the file is back: an empty
+    file in its place would stand in the way.
+    """
     try:
         parsed = make_url(url) if "://" in url else URL.create("sqlite", database=url)
         if parsed.get_backend_name() != "sqlite":
             return create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
         if not parsed.database or parsed.database == ":memory:":
             raise ConfigurationError(SETTING, "a database in memory is not shared between workers; name a file")
-        arguments = {"timeout": busy_timeout_s, "isolation_level": None, "check_same_thread": False}
+        connect = functools.partial(_connect, parsed.database, busy_timeout_s, "rwc" if create else "rw")
         # A connection costs less than the locks of a pool that native threads and greenlets would share.
-        engine = create_engine(parsed, hide_parameters=True, poolclass=NullPool, connect_args=arguments)
+        engine = create_engine(parsed, hide_parameters=True, poolclass=NullPool, creator=connect)
     except (sa.ArgumentError, ImportError, ValueError) as error:
         raise ConfigurationError(SETTING, f"not a path or a usable database URL ({type(error).__name__})") from error
     event.listen(engine, "connect", _prepare)
@@ -101,6 +107,11 @@ def journal_mode(version: tuple[int, int, int]) -> str:
     """
     is_safe = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
     return "WAL" if is_safe else "TRUNCATE"
+
+
+def _connect(path: str, busy_timeout_s: float, mode: str) -> sqlite3.Connection:
+    name = f"file:{quote(path)}?mode={mode}"
+    return sqlite3.connect(name, uri=True, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from blueprints import errors, guards
+from blueprints import errors
 from blueprints.body import DRAIN_FACTOR, read_json
 
 LIMIT = 200
@@ -18,7 +18,6 @@ LIMIT = 200
 @pytest.fixture
 def app() -> Flask:
     made = Flask(__name__)
-    guards.register(made)
     errors.register(made)
     made.extensions["tokenhub"] = SimpleNamespace(
         front=SimpleNamespace(max_body_bytes=LIMIT), metrics=SimpleNamespace(told=lambda error: None)
@@ -82,6 +81,22 @@ def test_a_chunked_body_is_counted_and_never_read_without_end(app: Flask, size: 
     body = Chunked(size)
     assert status(app, {"wsgi.input": body}) == 413
     assert read <= body.read_bytes <= read + 64 * 1024
+
+
+def test_an_oversized_body_is_read_on_only_where_it_is_on_its_way_and_not_too_long(app: Flask) -> None:
+    for length, changes, read in (
+        (LIMIT + 1, {}, LIMIT + 1),
+        (LIMIT + 1, {"HTTP_EXPECT": "100-continue"}, 0),
+        (LIMIT * DRAIN_FACTOR + 1, {}, 0),
+    ):
+        body = Chunked(length)
+        assert status(app, {"wsgi.input": body, "CONTENT_LENGTH": str(length), **changes}) == 413
+        assert body.read_bytes == read
+
+
+@pytest.mark.parametrize("length", ["", "x", "-1"])
+def test_without_a_usable_length_the_body_is_counted(app: Flask, length: str) -> None:
+    assert status(app, {"wsgi.input": Chunked(LIMIT + 1), "CONTENT_LENGTH": length}) == 413
 
 
 def test_a_body_that_is_cut_is_refused(app: Flask) -> None:

@@ -36,7 +36,7 @@ def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def prepare(environ: dict[str, str], **given: str) -> Boot:
-    return boot.prepare(settings_of(environ, **given), probe_port=False)
+    return boot.prepare(settings_of(environ, **given))
 
 
 def settings_of(environ: dict[str, str], **given: str) -> Settings:
@@ -160,7 +160,7 @@ def test_a_port_in_use_is_told_before_the_data_folder_is_touched(environ: dict[s
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"TOKENHUB_LISTEN_ADDR: port {port} of 127.0.0.1 is in use"):
-            boot.prepare(settings_of(environ, LISTEN_ADDR=f"127.0.0.1:{port}"))
+            boot.claim(settings_of(environ, LISTEN_ADDR=f"127.0.0.1:{port}"))
     assert not (tmp_path / "data").exists()
     boot.probe("127.0.0.1", port)
     boot.probe("127.0.0.1", port)
@@ -179,7 +179,7 @@ def test_a_corrupt_file_is_one_line(environ: dict[str, str], tmp_path: Path, nam
     for path in (tmp_path / "data").glob(f"{name}*"):
         path.unlink()
     (tmp_path / "data" / name).write_bytes(b"this is not a database, but it is long enough to be looked at\n" * 40)
-    assert "cannot be used" in refusal(environ)
+    assert "is damaged (file is not a database): restore it from a backup" in refusal(environ)
 
 
 def test_a_folder_in_the_databases_place_is_one_line(environ: dict[str, str], tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_reading_it_sets_what_gunicorn_needs_and_starts_nothing(tmp_path: Path) 
     expected = {
         "bind": "[::1]:9",
         "workers": 3,
-        "worker_class": "gevent",
+        "worker_class": "tokenhub.runtime.worker.Worker",
         "preload_app": False,
         "control_socket_disable": True,
         "forwarder_headers": "",

@@ -40,7 +40,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def reload(files: Path) -> Reload:
     settings = config.reread()
-    boot.prepare(settings, probe_port=False)
+    boot.prepare(settings)
     return Reload(settings)
 
 

@@ -20,6 +20,7 @@ from tokenhub.services.account import Backlog
 from tokenhub.services.callers import Callers
 from tokenhub.services.chat import ChatService
 from tokenhub.services.dispatch import Dispatcher, Limits
+from tokenhub.services.pace import Pace
 from tokenhub.state.sqlite import SqliteState, open_schema
 
 PRICE = Price.per_1k_usd("0.001", "0.002")
@@ -170,6 +171,7 @@ def bench(tmp_path: Path) -> Callable[..., Bench]:
             snapshot=live,
             providers=providers,
             dispatcher=Dispatcher(providers, Limits(30, 600)),
+            pace=Pace(),
             clock_ms=lambda: 1_700_000_000_000,
             status_of=lambda error: 599,
         )

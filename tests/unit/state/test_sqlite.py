@@ -408,6 +408,9 @@ def test_housekeeping_sweeps_what_says_nothing_any_more(path):
     assert names("SELECT name FROM rates") == set()
     assert names("SELECT name FROM leases") == {"long"}
     assert names("SELECT worker_id FROM workers") == {"gone", "here"}, "a dead worker stays until it is reconciled"
+    for _ in range(3):
+        up_ms[0] += 5000
+        state.alive("here", 1, 100)
     assert state.reconcile(10) == 1
     state.housekeeping()
     assert names("SELECT worker_id FROM workers") == {"here"}
@@ -490,3 +493,44 @@ def test_nothing_is_opened_before_the_first_call(tmp_path):
     state = SqliteState(tmp_path / "none", worker_id="w1")
     assert state._driver._cursor is None and state not in sqlite._open_drivers
     state.close()
+
+
+def damage(path, table):
+    with contextlib.closing(apsw.Connection(str(path))) as file:
+        ((root, size),) = file.execute(
+            "SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_schema WHERE name = ?", (table,)
+        ).fetchall()
+        file.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    with path.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xa5" * size)
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+@pytest.mark.parametrize("table", ["api_keys", "requests"])
+def test_a_damaged_state_is_refused_in_one_line(path, monkeypatch, table, is_large):
+    if is_large:
+        monkeypatch.setattr(sqlite, "CHECKED_WHOLE_BYTES", 0)
+    open_schema(path)
+    damage(path, table)
+    with pytest.raises(ConfigurationError, match="the state file is damaged .*: restore it from a backup") as caught:
+        open_schema(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_waits_in_a_large_state_is_not_read_at_start(path, monkeypatch):
+    damage(path, "outbox")
+    with pytest.raises(ConfigurationError, match="is damaged"):
+        open_schema(path)
+    monkeypatch.setattr(sqlite, "CHECKED_WHOLE_BYTES", 0)
+    open_schema(path)
+
+
+def test_what_others_may_do_with_the_file_is_taken_away_and_nothing_is_given(path):
+    path.chmod(0o644)
+    open_schema(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o400)
+    with contextlib.suppress(ConfigurationError):  # Root may write to it all the same.
+        open_schema(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400

@@ -79,6 +79,10 @@ def test_an_engine_connects_to_nothing_and_a_missing_folder_is_an_outage_that_en
     with pytest.raises(Unavailable):
         database.run(lambda session: session.scalar(text("SELECT 1")))
     folder.mkdir()
+    with pytest.raises(Unavailable):
+        database.run(lambda session: session.scalar(text("SELECT 1")))
+    assert not any(folder.iterdir()), "an empty database was made"
+    sqlite3.connect(folder / "hub.sqlite").close()
     assert database.run(lambda session: session.scalar(text("SELECT 1"))) == 1
 
 

@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from tokenhub.errors import ConfigurationError
+from tokenhub.storage import migrate
 from tokenhub.storage.database import engine_for
 from tokenhub.storage.migrate import upgrade
 from tokenhub.storage.rows import Base
@@ -93,8 +94,41 @@ def test_a_database_of_a_newer_version_is_refused_in_one_line_and_left_alone(pat
 
 
 def test_a_database_that_cannot_be_used_is_told_in_one_line(tmp_path):
+    with pytest.raises(ConfigurationError, match="TOKENHUB_DB_DSN: the database cannot be used") as caught:
+        upgrade(str(tmp_path / "no/such/folder/hub.sqlite"))
+    assert "\n" not in str(caught.value)
+
+
+def damage(path: Path, table: str) -> None:
+    """Overwrite the page at which a table begins."""
+    ((page, size),) = query(
+        path, f"SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_master WHERE name = '{table}'"
+    )
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xa5" * size)
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_damaged_database_is_refused_in_one_line(path, monkeypatch, is_large):
+    if is_large:
+        monkeypatch.setattr(migrate, "CHECKED_WHOLE_BYTES", 0)
+    upgrade(str(path))
+    damage(path, "models")
+    with pytest.raises(ConfigurationError, match="the database is damaged .*: restore it from a backup") as caught:
+        upgrade(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_log_of_a_large_database_is_not_read_at_start(path, monkeypatch):
+    damage(path, "request_log")
+    with pytest.raises(ConfigurationError, match="is damaged"):
+        upgrade(str(path))
+    monkeypatch.setattr(migrate, "CHECKED_WHOLE_BYTES", 0)
+    upgrade(str(path))
+
+
+def test_what_is_no_database_is_damaged(tmp_path):
     (tmp_path / "broken.sqlite").write_bytes(b"not a database, but long enough to be looked at " * 50)
-    for name in ("broken.sqlite", "no/such/folder/hub.sqlite"):
-        with pytest.raises(ConfigurationError, match="TOKENHUB_DB_DSN: the database cannot be used") as caught:
-            upgrade(str(tmp_path / name))
-        assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="is damaged .file is not a database.: restore it"):
+        upgrade(str(tmp_path / "broken.sqlite"))
