@@ -3,7 +3,7 @@
 .POSIX:
 
 BIN = .venv/bin
-SOURCES = app.py wsgi.py gunicorn.conf.py tokenhub blueprints migrations tests
+SOURCES = app.py wsgi.py gunicorn.conf.py tokenhub blueprints migrations bench tests
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 12
@@ -32,6 +32,18 @@ typecheck: setup-dev ## Types
 e2e: setup-dev ## Only the tests that start a real server
 	$(BIN)/pytest -q tests/e2e
 
+fuzz: setup-dev ## A minute of requests that no sane client sends, to a real server
+	$(BIN)/python -m tests.fuzz --seconds 60
+
+bench: setup-dev ## CPU, latency, streams against a bare pass-through, in turn (about 4 minutes)
+	$(BIN)/python -m bench.run --million --soak 20000
+
+profile: setup-dev ## Where the time of a request goes, sampled in a worker under load
+	$(BIN)/python -m bench.profile
+
+faults: setup-dev ## Start, reload, stop and death with their full figures, as a table (a quarter of an hour)
+	$(BIN)/python -m tests.faults
+
 pins: setup-dev ## Compile requirements*.in to hashed requirements*.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		requirements.in -o requirements.txt
@@ -42,4 +54,4 @@ clean: ## Delete .venv and caches; .data stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup setup-dev run test lint typecheck e2e pins clean
+.PHONY: help setup setup-dev run test lint typecheck e2e fuzz bench profile faults pins clean

@@ -23,6 +23,10 @@ class Subject:
 
     process: subprocess.Popen[bytes]
     port: int
+    start_s: float = 0.0
+    """From the command to the first answer of a model."""
+    database: Path | None = None
+    """Where its request log is, if it has one."""
 
     def tree(self) -> list[int]:
         """The pids of the process and everything below it."""

@@ -6,25 +6,33 @@ import argparse
 import asyncio
 import json
 import os
+import sqlite3
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.load import Result, at_rate, closed_loop, request_bytes, streams
 from bench.processes import Subject, free_port, gunicorn, pinned, running
+from tokenhub.storage import migrate
 
+CHAT = "/v1/chat/completions"
 MODELS = 20
+MILLION = 1_000_000
 BODY = {
     "model": "auto",
     "messages": [{"role": "user", "content": "Say something about routers. " * 4}],
     "temperature": 0.7,
     "max_tokens": 512,
 }
+
+PLAIN = json.dumps(BODY).encode()
+STREAMED = json.dumps({**BODY, "stream": True}).encode()
 
 
 def say(text: str) -> None:
@@ -73,8 +81,8 @@ def credentials(folder: Path, upstream_port: int) -> Path:
 
 
 @contextmanager
-def tokenhub(folder: Path, upstream_port: int, workers: int = 1) -> Iterator[tuple[Subject, str]]:
-    """TokenHub with its books on, and a key with a budget."""
+def tokenhub(folder: Path, upstream_port: int, workers: int = 1, log_rows: int = 0) -> Iterator[tuple[Subject, str]]:
+    """TokenHub with its books on, and a key with a budget; `log_rows` are in its request log before it starts."""
     port = free_port()
     data = folder / f"data-{port}"
     env = {
@@ -87,9 +95,49 @@ def tokenhub(folder: Path, upstream_port: int, workers: int = 1) -> Iterator[tup
         "TOKENHUB_RATE_LIMIT_BURST": "1000000",
         "TOKENHUB_ENV": "development",
     }
+    if log_rows:
+        data.mkdir(mode=0o700)
+        fill_log(data / "tokenhub.sqlite", log_rows)
     command = gunicorn("-c", "gunicorn.conf.py", "wsgi:application")
+    started = time.monotonic()
     with running(pinned(0, *command), port, env, folder / "tokenhub.log") as subject:
-        yield subject, budgeted_key(port, (data / "admin-token").read_text().strip())
+        key = budgeted_key(port, (data / "admin-token").read_text().strip())
+        body = json.dumps(BODY).encode()
+        while asyncio.run(closed_loop(port, request_bytes(port, CHAT, key, body), 1, 1)).failed:
+            time.sleep(0.02)
+        subject.start_s = time.monotonic() - started
+        subject.database = data / "tokenhub.sqlite"
+        yield subject, key
+
+
+def fill_log(path: Path, rows: int) -> None:
+    """A request log of `rows` settled receipts of this month."""
+    say(f"filling the request log with {rows} rows")
+    migrate.upgrade(f"sqlite:///{path}")
+    path.chmod(0o600)
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            """WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+            INSERT INTO request_log (id, created_at_ms, request_id, key_id, model, provider, status, input_tokens,
+                output_tokens, cost_nanousd, latency_ms, ttft_ms, receipt)
+            SELECT 'dec_' || lower(hex(randomblob(16))), ? + i, 'req_' || i, 'key_' || (i % 50),
+                'bench-' || (i % 20), 'bench', 'ok', 12, 260, 500000, 800, NULL, '{"id":"x"}' FROM n""",
+            (rows, int(time.time() * 1000) - rows),
+        )
+    connection.close()
+
+
+def rows_logged(subject: Subject) -> int:
+    """Rows in the request log once it stops growing."""
+    seen = -1
+    while True:
+        connection = sqlite3.connect(f"file:{subject.database}?mode=ro", uri=True, timeout=10)
+        rows = int(connection.execute("SELECT count(*) FROM request_log").fetchone()[0])
+        connection.close()
+        if rows == seen:
+            return rows
+        seen = rows
+        time.sleep(1.5)
 
 
 def budgeted_key(port: int, admin_token: str) -> str:
@@ -121,6 +169,7 @@ def measure(subject: Subject, raw: bytes, requests: int) -> dict[str, Any]:
     return {
         "cpu_us": round(cpu_s / loop.answered * 1e6, 1),
         "per_s": round(loop.answered / loop.wall_s),
+        "answered": warm.answered + loop.answered + alone.answered + paced.answered,
         "failed": loop.failed + alone.failed + paced.failed,
         "alone_p50_ms": round(alone.percentile(alone.latencies_s, 0.5), 3),
         "paced_p50_ms": round(paced.percentile(paced.latencies_s, 0.5), 3),
@@ -159,32 +208,47 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=2, help="every subject is measured so many times, in turn")
-    parser.add_argument("--no-streams", action="store_true")
+    parser.add_argument("--no-streams", action="store_true", help="leave the streams out")
+    parser.add_argument("--million", action="store_true", help="also with a million rows in the request log")
+    parser.add_argument("--soak", type=int, default=0, help="so many more requests, then the memory again")
     options = parser.parse_args()
-    plain = json.dumps(BODY).encode()
-    streamed = json.dumps({**BODY, "stream": True}).encode()
     rows: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory(prefix="tokenhub-bench-") as name, upstream(Path(name)) as upstream_port:
         folder = Path(name)
         if os.cpu_count() and os.cpu_count() > 1:  # type: ignore[operator]
             os.sched_setaffinity(0, {1})
+        subjects: list[tuple[str, Any, str]] = [
+            ("hello", yardstick, "/hello"),
+            ("pass-through", yardstick, CHAT),
+            ("tokenhub", tokenhub, CHAT),
+        ]
+        if options.million:
+            subjects.append(("tokenhub, 1 M rows", partial(tokenhub, log_rows=MILLION), CHAT))
         for turn in range(options.rounds):
-            for label, start, path in (
-                ("hello", yardstick, "/hello"),
-                ("pass-through", yardstick, "/v1/chat/completions"),
-                ("tokenhub", tokenhub, "/v1/chat/completions"),
-            ):
+            for label, start, path in subjects:
                 say(f"round {turn + 1}: {label}")
                 with start(folder, upstream_port) as (subject, key):
-                    body = None if path == "/hello" else plain
-                    row = measure(subject, request_bytes(subject.port, path, key, body), options.requests)
-                    if path != "/hello" and not options.no_streams:
-                        raw = request_bytes(subject.port, path, key, streamed)
-                        row |= {"stream_" + k: v for k, v in measure_streams(subject, raw, 100).items()}
-                        row["streams_held"] = held(subject, raw, (200, 300, 400, 500, 600))
-                    rows.setdefault(label, []).append(row)
-        (folder / "tokenhub.log").exists()
+                    rows.setdefault(label, []).append(one(subject, key, path, options))
     report(rows)
+
+
+def one(subject: Subject, key: str, path: str, options: argparse.Namespace) -> dict[str, Any]:
+    """All figures of one running subject."""
+    before = rows_logged(subject) if subject.database else 0
+    row = measure(
+        subject, request_bytes(subject.port, path, key, None if path == "/hello" else PLAIN), options.requests
+    )
+    if subject.database:
+        row["start_to_first_answer_s"] = round(subject.start_s, 2)
+        row["rows_per_answer"] = round((rows_logged(subject) - before) / row["answered"], 4)
+    if path != "/hello" and not options.no_streams:
+        raw = request_bytes(subject.port, path, key, STREAMED)
+        row |= {"stream_" + name: value for name, value in measure_streams(subject, raw, 100).items()}
+        row["streams_held"] = held(subject, raw, (200, 300, 400, 500, 600))
+    if options.soak and subject.database:
+        asyncio.run(closed_loop(subject.port, request_bytes(subject.port, path, key, PLAIN), 64, options.soak))
+        row[f"rss_mib_after_{options.soak}"] = round(subject.rss_mib(), 1)
+    return row
 
 
 def report(rows: dict[str, list[dict[str, Any]]]) -> None:

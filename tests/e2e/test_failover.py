@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.conftest import GatewayFactory
 from tests.e2e.harness import Gateway, events, said, until
 from tests.factories import chat_body, model_entry, provider_entry
 from tests.upstream.answers import digest_of
@@ -152,3 +153,18 @@ def test_a_stream_that_does_not_begin_is_tried_elsewhere(doomed: Gateway, upstre
     answer = doomed.chat(chat_body("hang", stream=True))
     assert answer.status in (502, 504)
     assert [call["model"] for call in upstream.closed_calls(mark)][:2] == ["hang", "status-500"]
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]", "0.0.0.0"])
+def test_a_metadata_address_is_never_connected_to(
+    start_gateway: GatewayFactory, upstream: UpstreamProcess, host: str
+) -> None:
+    port = upstream.url.rsplit(":", 1)[1]  # there somebody would answer, on 0.0.0.0
+    evil = provider_entry("evil", f"http://{host}:{port}")
+    gateway = start_gateway({"providers": [evil], "models": [model_entry("secrets", "evil")]})
+    mark, key = upstream.mark(), gateway.new_key()
+    assert gateway.chat(chat_body("secrets"), key=key.secret).status == 502
+    until(lambda: bool(gateway.logs(key)))
+    (attempt,) = gateway.logs(key)[0]["attempts"]
+    assert attempt["outcome"] == "connect_failed" and attempt["kept_nanousd"] == 0
+    assert upstream.calls(mark) == []

@@ -7,9 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
 from tokenhub.config_table import TABLE
+from tokenhub.domain.catalog import Catalog
 from tokenhub.domain.policy import TABLE as KNOBS
+from tokenhub.observability.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -74,3 +77,17 @@ def test_every_documented_endpoint_exists(tmp_path: Path) -> None:
     }
     assert len(documented) > 20
     assert documented <= known
+
+
+def test_the_documented_metrics_are_those_that_exist() -> None:
+    documented = set(re.findall(r"`(tokenhub_[a-z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
+    app = Flask(__name__)
+    metrics = Metrics(Catalog, multiprocess=False)
+    metrics.mount(app)
+    scrape = app.test_client().get("/metrics").text
+    existing = {
+        line.split()[2]
+        for line in scrape.splitlines()
+        if line.startswith("# TYPE tokenhub_") and "_created" not in line
+    }
+    assert documented == existing
