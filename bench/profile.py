@@ -58,7 +58,6 @@ def main() -> None:
             ]
             subprocess.run(pinned(1, *command), check=True, capture_output=True)
             report(out.read_text())
-            os._exit(0)
 
 
 def report(stacks: str) -> None:
