@@ -24,7 +24,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False  # A redirect would be built from the caller's Host.
     runtime = wiring.build(settings, status_of=errors.status_of)
     app.extensions["tokenhub"] = runtime
-    runtime.metrics.mount(app)
+    runtime.metrics.mount(app, runtime.offload)
     register_all(app)
     headers.register(app, settings.cors_origins)
     return app

@@ -78,8 +78,9 @@ class Upstream(asyncio.Protocol):
                 self.transport.write(WHOLE)
 
     async def stream(self) -> None:
-        self.transport.write(STREAM_HEAD + ROLE)
-        for _ in range(CHUNKS):
+        # The first content comes at once: TokenHub sends its headers only then, so a pause here would be counted.
+        self.transport.write(STREAM_HEAD + ROLE + CHUNK)
+        for _ in range(CHUNKS - 1):
             await asyncio.sleep(GAP_S)
             if self.transport.is_closing():
                 return

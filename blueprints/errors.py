@@ -124,7 +124,6 @@ def render(error: e.TokenHubError, status: int | None = None) -> Response:
     status = status or status_of(error)
     if is_admin and isinstance(error, e.InvalidRequest) and error.code == "validation_failed":
         status = 422
-    log.debug("refused", extra={"route": request.path, "method": request.method, "status": status, "code": error.code})
     body = orjson.dumps(_admin(error) if is_admin else _openai(error), default=str)
     return Response(body, status, _headers(error), content_type="application/json")
 

@@ -5,6 +5,7 @@ A layer around the whole application, because it is cheaper there than in a hook
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from collections.abc import Iterable
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 Environ = dict[str, Any]
 Headers = list[tuple[str, str]]
+
+log = logging.getLogger(__name__)
 
 _CLEAN_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _ID = "tokenhub.request_id"
@@ -64,6 +67,9 @@ class StandardHeaders:
 
         def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
             headers.append(("x-request-id", request_id(environ)))
+            if log.isEnabledFor(logging.DEBUG):
+                told = {"method": environ["REQUEST_METHOD"], "route": environ["PATH_INFO"], "status": status[:3]}
+                log.debug("answered", extra={**told, "request_id": request_id(environ)})
             headers += SECURITY
             is_cached = False
             for name, value in headers:

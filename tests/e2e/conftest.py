@@ -10,6 +10,7 @@ from openai import OpenAI
 
 from tests.e2e.harness import Gateway, Key
 from tests.factories import JsonObject, model_entry, provider_entry
+from tests.faults.crew import Crew
 from tests.upstream.process import UpstreamProcess
 
 SCRIPTED = """
@@ -105,3 +106,11 @@ def client(gateway: Gateway) -> Iterator[OpenAI]:
     """The OpenAI SDK with the first key, without retries of its own."""
     with OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.first_key, max_retries=0, timeout=30) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def crew(request: pytest.FixtureRequest) -> Iterator[Crew]:
+    """The fault rows of a file (its ROWS), begun when the first is asked for."""
+    made = Crew(request.module.ROWS)
+    yield made
+    made.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Callable
 
@@ -55,6 +57,52 @@ def test_the_upstream_is_closed_when_the_caller_hangs_up(
     (row,) = gateway.logs(key)
     assert (row["status"], row["error_code"]) == (status, "client_closed_request")
     assert row["cost_nanousd"] >= INPUT_NANOUSD
+
+
+HANG_UPS, AT_ONCE = 1000, 50
+
+
+def test_a_thousand_hang_ups_leave_nothing_behind(gateway: Gateway, upstream: UpstreamProcess) -> None:
+    key = gateway.new_key("leavers", rate_limit_rps=-1, monthly_budget_usd=1000)
+    hang_up(gateway, key.secret, AT_ONCE)
+    until(lambda: len(gateway.logs(key)) == AT_ONCE)
+    files = open_files(gateway)
+    mark = upstream.mark()
+    for _ in range(HANG_UPS // AT_ONCE):
+        hang_up(gateway, key.secret, AT_ONCE)
+    until(lambda: len(gateway.logs(key)) >= 1000, within_s=30)
+    calls = upstream.closed_calls(mark)
+    assert {call["outcome"] for call in calls} == {"client_gone"}
+    assert {row["status"] for row in gateway.logs(key)} == {"cancelled"}
+    until(lambda: open_files(gateway) <= files + 5, within_s=15)
+    with sqlite3.connect(gateway.data / "state.sqlite") as state:
+        assert state.execute("SELECT count(*) FROM requests").fetchone() == (0,)
+        spent, reserved = state.execute(
+            "SELECT spent_nanousd, reserved_nanousd FROM budgets WHERE key_id = ?", (key.id,)
+        ).fetchone()
+    state.close()
+    assert reserved == 0 and spent == sum(row["cost_nanousd"] for row in all_logs(gateway, key.id))
+
+
+def hang_up(gateway: Gateway, secret: str, count: int) -> None:
+    """`count` callers at once who leave while their provider is silent, every other one of a stream."""
+    callers = [send(gateway, chat_body("hang", stream=bool(n % 2)), secret) for n in range(count)]
+    time.sleep(0.15)
+    for caller in callers:
+        caller.close()
+
+
+def all_logs(gateway: Gateway, key_id: str) -> list[dict[str, object]]:
+    """Every row of a key: the API gives a thousand at a time."""
+    rows: list[dict[str, object]] = []
+    while page := gateway.admin("GET", f"/logs?limit=1000&offset={len(rows)}").json()["logs"]:
+        rows += page
+    return [row for row in rows if row["key_id"] == key_id]
+
+
+def open_files(gateway: Gateway) -> int:
+    """Open files of all workers."""
+    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in gateway.worker_pids())
 
 
 def test_a_stream_that_outlasts_the_grace_is_ended_told_and_settled(

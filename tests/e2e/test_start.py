@@ -4,22 +4,12 @@ The rows are in `tests/faults/`; `python -m tests.faults` tries them with their 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.faults.crew import Crew
 from tests.faults.rows import START, Row, fast
 
 ROWS = fast(START)
-
-
-@pytest.fixture(scope="module")
-def crew() -> Iterator[Crew]:
-    """All rows of this file, begun when the first is asked for."""
-    made = Crew(ROWS)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)

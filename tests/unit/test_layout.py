@@ -19,6 +19,7 @@ TESTED_ELSEWHERE = {
     "blueprints/chat/decisions.py": "tests/e2e/test_workers.py",
     "blueprints/chat/models.py": "tests/e2e/test_front.py",
     "tokenhub/config_values.py": "tests/unit/test_config.py",
+    "tokenhub/domain/ports.py": "tests/unit/storage/test_database.py",
     "tokenhub/errors.py": "tests/unit/blueprints/test_errors.py",
     "tokenhub/providers/connections.py": "tests/hostile/test_transport.py",
     "tokenhub/providers/exchange.py": "tests/hostile/test_transport.py",

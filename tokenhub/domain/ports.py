@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from tokenhub.domain.catalog import Catalog, Model, Provider, Target
 from tokenhub.domain.chat import ChatCommand, Chunk, JsonObject, Reply
@@ -212,6 +212,20 @@ class State(Protocol):
 
 
 # ---------------------------------------------------------------- storage
+
+T = TypeVar("T")
+
+
+class Offload(Protocol):
+    """Runs work that blocks where it disturbs nobody, while the caller waits."""
+
+    def __call__(self, work: Callable[[], T]) -> T:
+        """Do the work; gives what it gives, raises what it raises."""
+
+
+def here(work: Callable[[], T]) -> T:
+    """The offload of a process in which blocking disturbs nobody: does the work right here."""
+    return work()
 
 
 class RequestLog(Protocol):

@@ -15,6 +15,7 @@ from flask import Flask, Response, request
 from tokenhub.domain.catalog import Catalog
 from tokenhub.domain.chat import JsonObject
 from tokenhub.domain.money import NANO_PER_USD
+from tokenhub.domain.ports import Offload, here
 from tokenhub.errors import RateLimited, TokenHubError, Unavailable
 
 if TYPE_CHECKING:
@@ -27,12 +28,6 @@ STALL_FLOOR_S = 0.005
 """A hub that is late by less does ordinary work; it is not counted as a stall."""
 WORST_STALL_WINDOW_S = 60.0
 OTHER = "other"
-
-Work = Callable[[], tuple[str, str]]
-
-
-def _here(work: Work) -> tuple[str, str]:
-    return work()
 
 
 def error_codes(kind: type[TokenHubError] = TokenHubError) -> set[str]:
@@ -105,7 +100,7 @@ class Metrics:
         )
         self._worst_s, self._worst_since = 0.0, clock()
 
-    def mount(self, app: Flask, offload: Callable[[Work], tuple[str, str]] = _here) -> None:
+    def mount(self, app: Flask, offload: Offload = here) -> None:
         """Serve `GET /metrics`. `offload` runs the reading of all workers' files off the hub."""
 
         def metrics() -> Response:

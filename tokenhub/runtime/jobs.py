@@ -1,5 +1,4 @@
 """Background jobs of a worker: each a thread of its own (a greenlet where gevent is patched in), none before `start()`.
-And `Offload`, for what must not run on the hub.
 
 What the jobs do is passed in by `wiring.py`. Two small ones live here because they are only about time: the watch on
 the catalog epoch and the watchdog of the hub.
@@ -11,20 +10,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TypeVar
 
 import gevent
-from gevent import monkey
-from gevent.threadpool import ThreadPool
 
-from tokenhub.domain.ports import State
+from tokenhub.domain.ports import Offload, State
 from tokenhub.errors import TokenHubError
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 LEASE_S = 10.0
 """How long a leased job rests at most after its worker died."""
@@ -50,39 +43,6 @@ class Job:
     """Only the worker that holds this lease runs the job; "": every worker."""
     pooled: bool = False
     """Whether it blocks in C, so that it must run in a real thread, away from the hub."""
-
-
-class Offload:
-    """Runs work that blocks in C in real threads of its own, while the caller's greenlet waits and the hub goes on.
-
-    Not gevent's shared pool: that one has 10 slots, and name resolution needs them. Where nothing is patched the
-    caller is a real thread already and does the work itself.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._pool: ThreadPool | None = None
-
-    def __call__(self, work: Callable[[], T]) -> T:
-        """Do the work, with the caller's context variables; gives what it gives, raises what it raises."""
-        if not monkey.is_module_patched("threading"):
-            return work()
-        if self._pool is None:
-            self._pool = ThreadPool(self._threads)
-        result: T
-        result, failure = self._pool.apply(copy_context().run, (_outcome, work))
-        if failure is not None:
-            raise failure
-        return result
-
-
-def _outcome(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
-    """What came of the work. An exception is carried to the caller by hand: the pool would also print it, unredacted,
-    to stderr."""
-    try:
-        return work(), None
-    except Exception as failure:
-        return None, failure
 
 
 class Jobs:

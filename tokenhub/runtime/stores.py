@@ -41,7 +41,7 @@ def opened(settings: Settings) -> Iterator[Stores]:
     engine = engine_for(settings.db_url)
     state = SqliteState(settings.state_path, worker_id="master")
     try:
-        yield Stores(state, SqlCatalogStore(Database(engine, threads=0)))
+        yield Stores(state, SqlCatalogStore(Database(engine)))
     except Unavailable as error:
         name = "TOKENHUB_DB_DSN" if error.code == "database_unavailable" else "TOKENHUB_STATE_URL"
         raise ConfigurationError(name, error.message) from error

@@ -22,8 +22,9 @@ from tokenhub.providers.http import HttpClient
 from tokenhub.providers.registry import ProviderRegistry
 from tokenhub.providers.transport import Transport
 from tokenhub.runtime.departures import Departures
-from tokenhub.runtime.jobs import EpochWatch, HubWatchdog, Job, Jobs, Offload
+from tokenhub.runtime.jobs import EpochWatch, HubWatchdog, Job, Jobs
 from tokenhub.runtime.live import Belief, Live
+from tokenhub.runtime.offload import ThreadOffload
 from tokenhub.runtime.sealing import key_context, sealer_from
 from tokenhub.security import addresses, admin, api_keys
 from tokenhub.security.client_address import ClientAddress
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 
 WORKER_LIFE_S = 20.0
 RECONCILE_BATCH = 200
+THREADS = 6
+"""For the database, the state's checkpoints and scrapes of /metrics: all that blocks in a worker."""
 LAST_CALL_S, LAST_CALL_SHARE = 5.0, 0.4
 """How long before the end of the grace open requests are ended, and at most which share of it."""
 
@@ -69,6 +72,7 @@ class Runtime:
     admin_token: admin.AdminToken
     client_address: ClientAddress
     departures: Departures
+    offload: ThreadOffload
     worker_id: str
 
     @property
@@ -81,7 +85,8 @@ def build(settings: Settings, *, status_of: Callable[[TokenHubError], int]) -> R
     """Make the parts of one worker. Opens nothing; files and databases may be bad, calls then raise Unavailable."""
     worker_id = f"{os.getpid()}-{secrets.token_hex(4)}"
     state = SqliteState(settings.state_path, worker_id=worker_id)
-    database = Database(engine_for(settings.db_url))
+    offload = ThreadOffload(THREADS)
+    database = Database(engine_for(settings.db_url), offload)
     store, request_log = SqlCatalogStore(database), SqlRequestLog(database)
     live = Live(_belief(settings, Catalog()))
     providers = ProviderRegistry(HttpClient(Transport(allow_address=addresses.may_be_called)))
@@ -116,6 +121,7 @@ def build(settings: Settings, *, status_of: Callable[[TokenHubError], int]) -> R
         admin_token=admin.AdminToken(settings.admin_token, settings.data_dir / admin.FILE_NAME),
         client_address=ClientAddress(settings.trusted_proxies),
         departures=Departures(),
+        offload=offload,
         worker_id=worker_id,
     )
 
@@ -131,7 +137,7 @@ def start(runtime: Runtime, *, is_stopping: Callable[[], bool] = lambda: False, 
         [*_jobs(runtime), Job("stopping", 0.1, _LastCall(runtime, is_stopping, grace_s))],
         state=runtime.state,
         holder=runtime.worker_id,
-        offload=Offload(threads=2),
+        offload=runtime.offload,
     )
     jobs.start()
     return jobs

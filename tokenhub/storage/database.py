@@ -1,32 +1,28 @@
 """The database's door: an engine that connects late, and sessions that never block the hub. No row, no query.
 
-SQLite blocks in C, so in a gevent process every use of it runs in a pool of native threads of its own (gevent's
-default pool has ten slots, and DNS needs them).
+SQLite blocks in C, so in a gevent process every use of it goes through the worker's `Offload`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
 import sqlite3
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
-from gevent import monkey
-from gevent.threadpool import ThreadPool
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy import exc as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
+from tokenhub.domain.ports import Offload, here
 from tokenhub.errors import ConfigurationError, Unavailable
 
 T = TypeVar("T")
 
-THREADS = 4
 BUSY_TIMEOUT_S = 5.0
 SETTING = "TOKENHUB_DB_DSN"
 BEGIN = "sqlite_begin"
@@ -36,12 +32,10 @@ BEGIN = "sqlite_begin"
 class Database:
     """Runs work in sessions on one engine."""
 
-    def __init__(self, engine: Engine, threads: int = THREADS) -> None:
-        """`threads`: size of the pool in a gevent process; 0 runs everything in the calling thread, for a process
-        that forks later."""
+    def __init__(self, engine: Engine, offload: Offload = here) -> None:
+        """`offload`: where SQLite's work runs, which blocks in C; other drivers wait cooperatively by themselves."""
         self.engine = engine
-        self._threads = threads if engine.dialect.name == "sqlite" and monkey.is_module_patched("threading") else 0
-        self._pool: Any = None
+        self._offload = offload if engine.dialect.name == "sqlite" else here
 
     def run(self, work: Callable[[Session], T], *, write: bool = False) -> T:
         """Call `work` in a fresh session; commits at the end, rolls back on any error.
@@ -49,15 +43,7 @@ class Database:
         `write` takes SQLite's write lock at the start: needed where work reads before it writes. Nothing of the
         session may be kept. Raises Unavailable where the database cannot be used (gone, locked, full, corrupt).
         """
-        if not self._threads:
-            return self._transact(work, write)
-        if self._pool is None:
-            self._pool = ThreadPool(self._threads)
-        context = contextvars.copy_context()
-        result, error = self._pool.apply(_outcome, (context.run, self._transact, work, write))
-        if error is not None:
-            raise error
-        return result  # type: ignore[no-any-return]
+        return self._offload(lambda: self._transact(work, write))
 
     def _transact(self, work: Callable[[Session], T], write: bool) -> T:
         try:
@@ -68,14 +54,6 @@ class Database:
             raise
         except (sa.DBAPIError, sa.TimeoutError) as error:
             raise Unavailable("the database cannot be used at the moment", code="database_unavailable") from error
-
-
-def _outcome(call: Callable[..., T], *args: Any) -> tuple[T | None, BaseException | None]:
-    # An error that is raised in the pool would be printed by the hub as well as raised.
-    try:
-        return call(*args), None
-    except BaseException as error:
-        return None, error
 
 
 def engine_for(url: str, busy_timeout_s: float = BUSY_TIMEOUT_S, *, create: bool = False) -> Engine:

@@ -129,11 +129,12 @@ monkey.patch_all()
 import contextvars, sys, time, gevent
 from sqlalchemy import text
 from tokenhub.errors import Unavailable
+from tokenhub.runtime.offload import ThreadOffload
 from tokenhub.storage.database import Database, engine_for
 get_native_id = monkey.get_original("threading", "get_native_id")
 
 path, threads = sys.argv[1], int(sys.argv[2])
-database = Database(engine_for(path), threads=threads)
+database = Database(engine_for(path), ThreadOffload(threads)) if threads else Database(engine_for(path))
 name = contextvars.ContextVar("name")
 ticks = 0
 
