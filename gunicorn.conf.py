@@ -21,7 +21,7 @@ from tokenhub import config as tokenhub_config
 from tokenhub.errors import ConfigurationError
 from tokenhub.observability import logs
 from tokenhub.observability.gunicorn_logs import GunicornLogger
-from tokenhub.runtime import drain_clock, metrics_folder
+from tokenhub.runtime import grace_clock, metrics_folder
 from tokenhub.security.redaction import redact
 
 
@@ -38,7 +38,7 @@ except ConfigurationError as error:
 _metrics_dir = metrics_folder.place(_settings.data_dir)
 tokenhub_config.announce_metrics_dir(_metrics_dir)  # prometheus_client looks once, when it is first imported.
 _log_lines = logs.configure(_settings.log_level, json=_settings.log_json, redact=redact)
-drain_clock.install()
+grace_clock.install()
 logging.getLogger("alembic").setLevel(logging.WARNING)  # It tells each of its plugins when it is imported.
 
 _host = f"[{_settings.listen_host}]" if ":" in _settings.listen_host else _settings.listen_host
@@ -113,7 +113,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     setproctitle("tokenhub: worker")
-    if not metrics_folder.is_there(_metrics_dir):
+    if not metrics_folder.make(_metrics_dir):
         # With the name of a folder that is not there it would not boot; so it tells its own metrics only.
         tokenhub_config.announce_metrics_dir(Path(tempfile.mkdtemp(prefix="tokenhub-")))
     if _claim is not None:

@@ -22,8 +22,8 @@ def place(data_dir: Path, in_memory: Path = IN_MEMORY) -> Path:
     return folder if os.access(in_memory, os.W_OK | os.X_OK) and _may_be_ours(folder) else data_dir / "metrics"
 
 
-def is_there(folder: Path) -> bool:
-    """Whether it is there, made where it is not. False where it cannot be: the data folder may be gone for a while."""
+def make(folder: Path) -> bool:
+    """Make it if it is not there; gives whether it is now. False where it cannot be: the data folder may be gone for a while."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError:
@@ -34,7 +34,7 @@ def is_there(folder: Path) -> bool:
 def clear(folder: Path) -> None:
     """Make it empty: the files of an earlier run count what was counted before."""
     shutil.rmtree(folder, ignore_errors=True)
-    is_there(folder)
+    make(folder)
 
 
 def _may_be_ours(folder: Path) -> bool:

@@ -38,12 +38,12 @@ def test_clearing_leaves_an_empty_private_folder(tmp_path: Path) -> None:
     (folder / "old.db").touch()
     metrics_folder.clear(folder)
     assert list(folder.iterdir()) == [] and folder.stat().st_mode & 0o777 == 0o700
-    assert metrics_folder.is_there(folder)
+    assert metrics_folder.make(folder)
 
 
 def test_a_folder_that_cannot_be_made_is_told_and_not_raised(tmp_path: Path) -> None:
     folder = tmp_path / "gone" / "metrics"
-    assert not metrics_folder.is_there(folder)
+    assert not metrics_folder.make(folder)
     metrics_folder.clear(folder)
     (tmp_path / "gone").mkdir()
-    assert metrics_folder.is_there(folder) and folder.is_dir()
+    assert metrics_folder.make(folder) and folder.is_dir()

@@ -9,10 +9,10 @@ TRY = """
 import time
 from gunicorn import arbiter
 from gunicorn.workers import ggevent
-from tokenhub.runtime import drain_clock
+from tokenhub.runtime import grace_clock
 
 assert arbiter.time is time and ggevent.time is time, "gunicorn reads its clock in another way now"
-drain_clock.install()
+grace_clock.install()
 time.time = lambda: 0.0  # The wall clock is set back, and stands.
 for module in (arbiter, ggevent):
     before = module.time.time()
