@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import json
 import os
 import re
@@ -36,10 +37,7 @@ def main() -> None:
             raw = request_bytes(subject.port, "/v1/chat/completions", key, plain)
             asyncio.run(closed_loop(subject.port, raw, 16, 300))
             worker = max(subject.tree())
-            load = threading.Thread(
-                target=lambda: asyncio.run(closed_loop(subject.port, raw, 64, 100_000)), daemon=True
-            )
-            load.start()
+            threading.Thread(target=load, args=(subject.port, raw), daemon=True).start()
             out = folder / "stacks"
             spy = Path(sys.executable).with_name("py-spy")
             command = [
@@ -58,6 +56,12 @@ def main() -> None:
             ]
             subprocess.run(pinned(1, *command), check=True, capture_output=True)
             report(out.read_text())
+
+
+def load(port: int, raw: bytes) -> None:
+    """Ask until the server is gone."""
+    with contextlib.suppress(OSError):
+        asyncio.run(closed_loop(port, raw, 64, 100_000))
 
 
 def report(stacks: str) -> None:

@@ -23,7 +23,7 @@ def place(data_dir: Path, in_memory: Path = IN_MEMORY) -> Path:
 
 
 def make(folder: Path) -> bool:
-    """Make it if it is not there; gives whether it is now. False where it cannot be: the data folder may be gone for a while."""
+    """Make it if it is not there. False where that cannot be: the data folder may be gone for a while."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError:
