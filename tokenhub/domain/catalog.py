@@ -13,6 +13,12 @@ PROVIDER_TYPES = ("openai", "demo")
 
 MAX_WEIGHT = 100
 
+CAPABILITIES = ("tools", "vision", "json_schema", "streaming")
+"""What a model may or may not be able to do, as far as a request can need it."""
+
+OPERATOR = "operator"
+"""Source of a price that the operator gave."""
+
 
 @dataclass(frozen=True, slots=True)
 class Provider:
@@ -24,6 +30,8 @@ class Provider:
     enabled: bool = True
     credential: str = "none"
     """Where its key comes from: "none", "sealed" (given as such) or "env:NAME" (resolved by the master)."""
+    endpoints: tuple[str, ...] = ()
+    """Further URLs that serve the same models, beside `base_url`; only type vllm takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,10 @@ class Model:
     enabled: bool = True
     family: str = ""
     """Models of equal family at different providers are the same model."""
+    capabilities: frozenset[str] | None = None
+    """Which of CAPABILITIES it has; None: not known, so nothing is refused for want of one."""
+    price_source: str = ""
+    """Who says what it costs: OPERATOR, or name, version and date of the catalogue; "" where nobody does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +100,17 @@ class Catalog:
     models: Mapping[str, Model] = field(default_factory=lambda: MappingProxyType({}))
     targets: tuple[Target, ...] = ()
     """One per model whose provider exists, ordered by model id."""
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Other names -> model ids in the order to try; ids that are not there are passed over."""
     facts: Facts = field(default_factory=lambda: Facts(()))
 
     @staticmethod
-    def build(epoch: int, providers: Iterable[Provider], models: Iterable[Model]) -> Catalog:
+    def build(
+        epoch: int,
+        providers: Iterable[Provider],
+        models: Iterable[Model],
+        aliases: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    ) -> Catalog:
         """Index providers and models; a model without its provider has no target. The demo provider is left out,
         with its models, as soon as another provider exists."""
         known = {provider.id: provider for provider in providers}
@@ -101,4 +120,11 @@ class Catalog:
         targets = tuple(
             Target(known[model.provider_id], model) for model in sorted(offered.values(), key=lambda m: m.id)
         )
-        return Catalog(epoch, MappingProxyType(known), MappingProxyType(offered), targets, Facts(targets))
+        return Catalog(
+            epoch,
+            MappingProxyType(known),
+            MappingProxyType(offered),
+            targets,
+            MappingProxyType(aliases),
+            Facts(targets),
+        )

@@ -58,11 +58,15 @@ class ToolResult:
 
 @dataclass(slots=True)
 class Thinking:
-    """A model's reasoning. `signature` is only valid at its `issuer` (a provider id)."""
+    """A model's reasoning. `signature` is only valid at its `issuer` (a provider id; "" where it is not known).
+
+    Where it is `redacted` there is no text, and the signature is the sealed reasoning itself.
+    """
 
     text: str
     signature: str = ""
     issuer: str = ""
+    redacted: bool = False
 
 
 Block = Text | Image | Media | ToolUse | ToolResult | Thinking
@@ -75,6 +79,50 @@ class Message:
     role: Role
     blocks: list[Block]
     name: str = ""
+
+
+@dataclass(slots=True)
+class Tool:
+    """A tool that the model may call; `schema` is the JSON schema of its arguments, as given."""
+
+    name: str
+    description: str = ""
+    schema: JsonObject = field(default_factory=dict)
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether the model may ("auto"), must ("required") or must not ("none") call a tool, or must call the one named
+    ("tool")."""
+
+    mode: Literal["auto", "required", "none", "tool"] = "auto"
+    name: str = ""
+
+
+@dataclass(slots=True)
+class Parameters:
+    """How to answer, as far as more than one dialect can say it; None (or empty) is not given."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    user: str = ""
+    """Who the caller's end user is, for the provider's abuse checks."""
+    tool_choice: ToolChoice | None = None
+    parallel_tools: bool | None = None
+    output_schema: JsonObject | None = None
+    """The JSON schema that the answer must fit."""
+    output_name: str = ""
+    """What the caller calls that schema."""
+    json_object: bool = False
+    """Whether the answer must be some JSON object."""
+    effort: str = ""
+    """How much to reason, in OpenAI's words ("minimal" ... "high")."""
+    thinking_tokens: int | None = None
+    """How many tokens to reason with at most, in Anthropic's way; 0: do not."""
 
 
 @dataclass(slots=True)
@@ -97,10 +145,14 @@ class ChatCommand:
     max_output_tokens: int | None = None
     """The caller's cap on one choice; None: not given."""
     choices: int = 1
+    tools: list[Tool] = field(default_factory=list)
+    parameters: Parameters = field(default_factory=Parameters)
     policy: JsonObject = field(default_factory=dict)
     """What the caller set of the policy table, by row name; checked by `domain/policy.py`."""
     not_forwarded: tuple[str, ...] = ()
     """Top-level fields that cannot be honoured; told in a response header."""
+    own_fields: tuple[str, ...] = ()
+    """Top-level fields of the body that only its dialect has: left out, and told, where another one answers."""
 
 
 @dataclass(slots=True)
@@ -119,9 +171,15 @@ class Usage:
     estimated: bool = False
 
 
+FinishReason = Literal["stop", "stop_sequence", "length", "tool_use", "content_filter", "pause"]
+"""Why a model stopped: it was done, it met a stop text of the caller's, it met a cap, it waits for a tool's result, it
+refused or was cut by a moderation, or it wants to be asked to go on."""
+
+
 @dataclass(slots=True)
 class Reply:
-    """A whole answer. `raw` is the provider's JSON in `dialect`, passed on where the caller speaks the same."""
+    """A whole answer. `raw` is the provider's JSON in `dialect`, passed on where the caller speaks the same (`native`
+    callers speak OpenAI's); where not, `blocks` and what follows them say the same in the inner language."""
 
     raw: JsonObject
     dialect: Dialect
@@ -129,22 +187,68 @@ class Reply:
     """None: the provider gave none, or nothing believable."""
     text_bytes: int
     """UTF-8 size of everything the model wrote (text, reasoning, tool arguments): for our own count."""
-    finish_reasons: tuple[str, ...] = ()
+    blocks: list[Block] = field(default_factory=list)
+    """What the model wrote; of several choices the first. Only filled for callers of another dialect."""
+    finish_reason: FinishReason = "stop"
+    stop_sequence: str | None = None
+    """The stop text that was met, where the provider tells it."""
+    not_forwarded: tuple[str, ...] = ()
+    """The caller's top-level fields that this provider's protocol has no place for."""
+
+
+@dataclass(slots=True)
+class TextDelta:
+    """More of the answer's text."""
+
+    text: str
+
+
+@dataclass(slots=True)
+class ThinkingDelta:
+    """More of the reasoning. `signature` comes whole, with or after the last text of a stretch of reasoning; where it
+    is `redacted` there is nothing else."""
+
+    text: str = ""
+    signature: str = ""
+    redacted: bool = False
+
+
+@dataclass(slots=True)
+class ToolUseStart:
+    """A tool call begins. `index` counts the answer's tool calls from 0, without gaps."""
+
+    index: int
+    id: str
+    name: str
+
+
+@dataclass(slots=True)
+class ToolUseDelta:
+    """More of a tool call's arguments: put together they are JSON text. Calls may be written at the same time."""
+
+    index: int
+    arguments: str
+
+
+Delta = TextDelta | ThinkingDelta | ToolUseStart | ToolUseDelta
 
 
 @dataclass(slots=True)
 class Chunk:
     """One event of a streamed answer.
 
-    `payload` is the JSON text of the event in the provider's dialect, ready to be forwarded. `text_bytes` counts
-    what the model wrote in it; a chunk is *content* if that is not 0 or a tool call starts in it. `usage` is
-    cumulative: the last one counts.
+    `payload` is the JSON text of the event in the provider's dialect, ready to be forwarded to callers who speak the
+    same; for others it is empty, and `deltas` say the same in the inner language. `text_bytes` counts what the model
+    wrote in it; a chunk is *content* if that is not 0 or a tool call starts in it. `usage` is cumulative: the last one
+    counts.
     """
 
     payload: bytes
     text_bytes: int = 0
     is_content: bool = False
-    finish_reason: str | None = None
+    finish_reason: FinishReason | None = None
     usage: Usage | None = None
     choice_count: int = 1
     """0: the event carries usage only."""
+    deltas: tuple[Delta, ...] = ()
+    stop_sequence: str | None = None

@@ -31,6 +31,8 @@ class ReplyStream(Protocol):
     such a break. Whoever holds it closes it; closing twice is harmless."""
 
     dialect: str
+    not_forwarded: tuple[str, ...]
+    """The caller's top-level fields that this provider's protocol has no place for."""
 
     def __iter__(self) -> Iterator[Chunk]: ...
 
@@ -271,6 +273,14 @@ class CatalogStore(Protocol):
         """Insert or replace. Raises Conflict if the provider does not exist."""
 
     def delete_model(self, model_id: str) -> bool: ...
+
+    def aliases(self) -> Mapping[str, tuple[str, ...]]:
+        """All aliases by name, with the model ids they stand for in the order to try."""
+
+    def save_alias(self, name: str, targets: tuple[str, ...]) -> None:
+        """Insert or replace."""
+
+    def delete_alias(self, name: str) -> bool: ...
 
     def origin(self, kind: Kind, row_id: str) -> str | None:
         """Who wrote the row last; None if there is none."""

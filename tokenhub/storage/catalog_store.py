@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from tokenhub.domain.catalog import Catalog, Model, Provider
+from tokenhub.domain.catalog import OPERATOR, Catalog, Model, Provider
 from tokenhub.domain.money import Price
 from tokenhub.domain.ports import Kind
 from tokenhub.errors import Conflict
 from tokenhub.storage.database import Database
-from tokenhub.storage.rows import ModelRow, ProviderRow, SeedRow
+from tokenhub.storage.rows import AliasRow, ModelRow, ProviderRow, SeedRow
 
 
 class SqlCatalogStore:
@@ -25,7 +27,8 @@ class SqlCatalogStore:
 
         def work(session: Session) -> Catalog:
             providers = [_provider(row) for row in session.scalars(select(ProviderRow))]
-            return Catalog.build(epoch, providers, [_model(row) for row in session.scalars(select(ModelRow))])
+            models = [_model(row) for row in session.scalars(select(ModelRow))]
+            return Catalog.build(epoch, providers, models, _aliases(session))
 
         return self._database.run(work)
 
@@ -55,6 +58,7 @@ class SqlCatalogStore:
             base_url=provider.base_url,
             enabled=provider.enabled,
             credential=provider.credential,
+            endpoints=json.dumps(provider.endpoints),
             origin=origin,
         )
         self._database.run(lambda session: _merge(session, row), write=True)
@@ -95,6 +99,20 @@ class SqlCatalogStore:
         statement = delete(ModelRow).where(ModelRow.id == model_id).returning(ModelRow.id)
         return self._database.run(lambda session: session.scalar(statement) is not None, write=True)
 
+    def aliases(self) -> dict[str, tuple[str, ...]]:
+        """All aliases by name, with the model ids they stand for in the order to try."""
+        return self._database.run(_aliases)
+
+    def save_alias(self, name: str, targets: tuple[str, ...]) -> None:
+        """Insert or replace."""
+        row = AliasRow(name=name, targets=json.dumps(targets))
+        self._database.run(lambda session: _merge(session, row), write=True)
+
+    def delete_alias(self, name: str) -> bool:
+        """Delete; False if there was none."""
+        statement = delete(AliasRow).where(AliasRow.name == name).returning(AliasRow.name)
+        return self._database.run(lambda session: session.scalar(statement) is not None, write=True)
+
     def origin(self, kind: Kind, row_id: str) -> str | None:
         """Who wrote the row last; None if there is none."""
         table = ProviderRow if kind == "provider" else ModelRow
@@ -111,7 +129,12 @@ class SqlCatalogStore:
         self._database.run(lambda session: _merge(session, row), write=True)
 
 
-def _merge(session: Session, row: ProviderRow | ModelRow | SeedRow) -> None:
+def _aliases(session: Session) -> dict[str, tuple[str, ...]]:
+    rows = session.scalars(select(AliasRow).order_by(AliasRow.name))
+    return {row.name: tuple(json.loads(row.targets)) for row in rows}
+
+
+def _merge(session: Session, row: ProviderRow | ModelRow | SeedRow | AliasRow) -> None:
     session.merge(row)
 
 
@@ -120,7 +143,14 @@ def _count(session: Session, table: type[ProviderRow] | type[ModelRow]) -> int:
 
 
 def _provider(row: ProviderRow) -> Provider:
-    return Provider(id=row.id, type=row.type, base_url=row.base_url, enabled=row.enabled, credential=row.credential)
+    return Provider(
+        id=row.id,
+        type=row.type,
+        base_url=row.base_url,
+        enabled=row.enabled,
+        credential=row.credential,
+        endpoints=tuple(json.loads(row.endpoints)),
+    )
 
 
 def _model(row: ModelRow) -> Model:
@@ -137,6 +167,8 @@ def _model(row: ModelRow) -> Model:
         price=price,
         enabled=row.enabled,
         family=row.family,
+        capabilities=None if row.capabilities is None else frozenset(json.loads(row.capabilities)),
+        price_source=OPERATOR if price else "",
     )
 
 
@@ -155,5 +187,6 @@ def _model_row(model: Model, origin: str) -> ModelRow:
         price_cache_write=price.cache_write if price else None,
         enabled=model.enabled,
         family=model.family,
+        capabilities=None if model.capabilities is None else json.dumps(sorted(model.capabilities)),
         origin=origin,
     )

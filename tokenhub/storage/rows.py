@@ -39,6 +39,8 @@ class ProviderRow(Base):
     enabled: Mapped[bool]
     credential: Mapped[str]
     origin: Mapped[str]
+    endpoints: Mapped[str] = mapped_column(server_default="[]")
+    """A JSON array of URLs."""
 
 
 class ModelRow(Base):
@@ -59,6 +61,17 @@ class ModelRow(Base):
     enabled: Mapped[bool]
     family: Mapped[str]
     origin: Mapped[str]
+    capabilities: Mapped[str | None]
+    """A JSON array; NULL is not known."""
+
+
+class AliasRow(Base):
+    """A domain Alias: a name for an ordered JSON array of model ids."""
+
+    __tablename__ = "aliases"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    targets: Mapped[str]
 
 
 class RequestRow(Base):

@@ -4,14 +4,26 @@ from dataclasses import replace
 
 import pytest
 
-from tokenhub.domain.catalog import Model, Provider
+from tokenhub.domain.catalog import OPERATOR, Model, Provider
 from tokenhub.domain.money import Price
 from tokenhub.errors import Conflict
 from tokenhub.storage.catalog_store import SqlCatalogStore
 
-ACME = Provider("acme", "openai", "https://api.example.com", enabled=False, credential="env:KEY")
+ACME = Provider(
+    "acme", "openai", "https://api.example.com", enabled=False, credential="env:KEY", endpoints=("http://b.test",)
+)
 FULL = Model(
-    "meta/llama-3", "acme", "llama3", 90, 128_000, 4096, Price(1, 2, cache_read=0, cache_write=3), False, "llama-3"
+    id="meta/llama-3",
+    provider_id="acme",
+    upstream_name="llama3",
+    weight=90,
+    max_context_tokens=128_000,
+    max_output_tokens=4096,
+    price=Price(1, 2, cache_read=0, cache_write=3),
+    enabled=False,
+    family="llama-3",
+    capabilities=frozenset({"tools"}),
+    price_source=OPERATOR,
 )
 BARE = Model("bare", "acme", "bare")
 
@@ -107,3 +119,11 @@ def test_text_that_looks_like_sql_is_only_text(store):
     store.save_provider(replace(ACME, id=name))
     assert store.provider(name).id == name
     assert store.models(10, 0) == ([], 0)
+
+
+def test_aliases_keep_their_order_and_stand_in_the_snapshot(store):
+    store.save_alias("fast", ("b", "a"))
+    store.save_alias("fast", ("c", "a"))
+    store.save_alias("old", ("a",))
+    assert store.delete_alias("old") and not store.delete_alias("old")
+    assert store.aliases() == {"fast": ("c", "a")} == dict(store.load(1).aliases)

@@ -54,6 +54,7 @@ class DemoStream:
     """A `ports.ReplyStream`. Iterating goes on where it was left."""
 
     dialect = "openai"
+    not_forwarded: tuple[str, ...] = ()
 
     def __init__(
         self, answer: wire.Draft, manner: Manner, deadlines: Deadlines, sleep: Callable[[float], None]

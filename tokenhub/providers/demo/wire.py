@@ -11,6 +11,7 @@ import orjson
 from tokenhub.domain import tokens
 from tokenhub.domain.chat import ChatCommand, Chunk, JsonObject, Reply, ToolUse, Usage
 from tokenhub.providers.demo.script import answer_text, forced_call, shaped
+from tokenhub.providers.openai.wire import FINISH_REASONS
 
 MAX_CHOICES = 8
 
@@ -73,7 +74,7 @@ def whole(answer: Draft) -> Reply:
         "usage": _usage(answer.usage),
     }
     text_bytes = sum(len(piece.encode()) for piece in answer.pieces) * answer.choices
-    return Reply(raw, "openai", answer.usage, text_bytes, (answer.finish_reason,) * answer.choices)
+    return Reply(raw, "openai", answer.usage, text_bytes)
 
 
 def chunks(answer: Draft) -> Iterator[Chunk]:
@@ -104,7 +105,7 @@ def _chunk(
 ) -> Chunk:
     choice = {"index": index, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
     payload = {**_head(answer, "chat.completion.chunk"), "choices": [choice], "usage": None}
-    return Chunk(orjson.dumps(payload), text_bytes, is_content, finish_reason)
+    return Chunk(orjson.dumps(payload), text_bytes, is_content, FINISH_REASONS.get(finish_reason or ""))
 
 
 def _head(answer: Draft, kind: str) -> JsonObject:

@@ -99,6 +99,7 @@ class OpenAIStream:
     """A `ports.ReplyStream`. Iterating goes on where it was left."""
 
     dialect = "openai"
+    not_forwarded: tuple[str, ...] = ()
 
     def __init__(self, exchange: Exchange, target: Target, deadlines: Deadlines, key: str = "") -> None:
         self._exchange = exchange

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from tokenhub.domain.catalog import Target
-from tokenhub.domain.chat import ChatCommand, Chunk, JsonObject, Reply, Usage
+from tokenhub.domain.chat import ChatCommand, Chunk, FinishReason, JsonObject, Reply, Usage
 from tokenhub.errors import ProviderFatal, ProviderTransient
 from tokenhub.providers.openai.failures import from_error_object
 from tokenhub.providers.openai.messages import openai_messages
@@ -22,6 +22,15 @@ MAX_TOKENS = 1_000_000_000
 MAX_LENIENT_BYTES = 1 << 20
 MAX_DEPTH: Final = 254
 """Deepest nesting that orjson writes."""
+
+FINISH_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "content_filter": "content_filter",
+}
+"""OpenAI's word -> ours; any other word is a "stop"."""
 
 _WRITTEN_FIELDS = ("content", "refusal", "reasoning_content", "reasoning")
 
@@ -85,8 +94,7 @@ def read_reply(body: bytes, target: Target) -> Reply:
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
         _refuse_too_deep(raw)
     raw["model"] = target.model.id
-    reasons = tuple(c["finish_reason"] for c in choices if isinstance(c.get("finish_reason"), str))
-    return Reply(raw, "openai", read_usage(raw.get("usage")), text_bytes, reasons)
+    return Reply(raw, "openai", read_usage(raw.get("usage")), text_bytes)
 
 
 def _refuse_too_deep(raw: JsonObject) -> None:
@@ -215,7 +223,7 @@ def _read_choice(choice: Any, chunk: Chunk) -> None:
         if delta.get("tool_calls") or delta.get("function_call"):
             chunk.is_content = True
     if isinstance(choice.get("finish_reason"), str):
-        chunk.finish_reason = choice["finish_reason"]
+        chunk.finish_reason = FINISH_REASONS.get(choice["finish_reason"], "stop")
 
 
 # ---------------------------------------------------------------- JSON
