@@ -13,6 +13,7 @@ setup: ## Make .venv from hashed pins (run and test do it themselves)
 
 setup-dev: ## The same with the tools that tests need
 	@PYTHON="$(PYTHON)" scripts/setup requirements-dev.txt .venv/.stamp-dev
+	@PYTHON="$(PYTHON)" scripts/setup requirements-openai-2.txt .venv/.stamp-openai-2 .venv/openai-2
 
 run: setup ## Serve on TOKENHUB_LISTEN_ADDR (default :8080), files in .data, settings from .env
 	@exec scripts/run
@@ -49,9 +50,14 @@ pins: setup-dev ## Compile requirements*.in to hashed requirements*.txt
 		requirements.in -o requirements.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		requirements-dev.in -o requirements-dev.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		requirements-openai-2.in -o requirements-openai-2.txt
+
+prices: setup-dev ## Make the snapshot of known models anew from genai-prices
+	$(BIN)/python scripts/snapshot_models.py
 
 clean: ## Delete .venv and caches; .data stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup setup-dev run test lint typecheck e2e fuzz bench profile faults pins clean
+.PHONY: help setup setup-dev run test lint typecheck e2e fuzz bench profile faults pins prices clean

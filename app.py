@@ -7,6 +7,7 @@ from pathlib import Path
 from flask import Flask
 
 from blueprints import errors, headers, register_all
+from blueprints.lean import LeanFlask
 from tokenhub.config import Settings, from_environment
 from tokenhub.runtime import wiring
 
@@ -18,7 +19,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     database, state or file that is bad: such an app answers 503 until it is good again.
     """
     settings = settings or from_environment()
-    app = Flask("tokenhub", root_path=str(Path(__file__).resolve().parent))
+    app = LeanFlask("tokenhub", root_path=str(Path(__file__).resolve().parent))
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # A redirect would be built from the caller's Host.

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench import selection
 from bench.load import Result, at_rate, closed_loop, request_bytes, streams
 from bench.processes import Subject, free_port, gunicorn, pinned, running
 from tokenhub.storage import migrate
@@ -230,6 +231,8 @@ def main() -> None:
                 with start(folder, upstream_port) as (subject, key):
                     rows.setdefault(label, []).append(one(subject, key, path, options))
     report(rows)
+    print()
+    selection.report(selection.table())
 
 
 def one(subject: Subject, key: str, path: str, options: argparse.Namespace) -> dict[str, Any]:

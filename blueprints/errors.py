@@ -58,6 +58,22 @@ OPENAI_TYPES = {
     504: "timeout_error",
 }
 
+ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    501: "api_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+"""For every other status: "invalid_request_error" below 500, "api_error" from there on."""
+
 NO_RETRY = (e.SpendLimitReached, e.FeatureUnavailable)
 """Refusals that asking again does not cure, though SDKs retry their status."""
 
@@ -90,8 +106,13 @@ def error_object(error: e.TokenHubError) -> dict[str, Any]:
     return {"message": error.message, "type": kind, "param": getattr(error, "param", None), "code": error.code}
 
 
-def _openai(error: e.TokenHubError) -> dict[str, Any]:
-    return {"error": error_object(error)}
+def anthropic_error(error: e.TokenHubError, request_id: str, status: int | None = None) -> dict[str, Any]:
+    """Anthropic's error body. Streams use it too."""
+    status = status or status_of(error)
+    kind = ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    if isinstance(error, e.SpendLimitReached):
+        kind = "billing_error"
+    return {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id}
 
 
 def _admin(error: e.TokenHubError) -> dict[str, Any]:
@@ -118,14 +139,18 @@ def _headers(error: e.TokenHubError) -> dict[str, str]:
 
 
 def render(error: e.TokenHubError, status: int | None = None) -> Response:
-    """The error as a response of the surface that was asked: admin's object, or OpenAI's."""
+    """The error as a response of the surface that was asked: admin's object, Anthropic's, or OpenAI's."""
     services().metrics.told(error)
-    is_admin = request.path.startswith("/admin/v1")
     status = status or status_of(error)
-    if is_admin and isinstance(error, e.InvalidRequest) and error.code == "validation_failed":
-        status = 422
-    body = orjson.dumps(_admin(error) if is_admin else _openai(error), default=str)
-    return Response(body, status, _headers(error), content_type="application/json")
+    if request.path.startswith("/admin/v1"):
+        body = _admin(error)
+        if isinstance(error, e.InvalidRequest) and error.code == "validation_failed":
+            status = 422
+    elif headers.is_anthropic(request.environ):
+        body = anthropic_error(error, headers.request_id(request.environ), status)
+    else:
+        body = {"error": error_object(error)}
+    return Response(orjson.dumps(body, default=str), status, _headers(error), content_type="application/json")
 
 
 def _from_werkzeug(error: HTTPException) -> Response:

@@ -6,13 +6,16 @@ A layer around the whole application, because it is cheaper there than in a hook
 from __future__ import annotations
 
 import logging
+import os
 import re
-import secrets
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, request
 from flask_cors.core import get_cors_options, set_cors_headers
+
+from tokenhub.domain.ids import ordered_id
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
@@ -39,10 +42,13 @@ PAGE_POLICY = (
 CORS_PATHS = "/v1/"
 CORS_EXPOSED = (
     "x-request-id",
+    "request-id",
     "x-tokenhub-model",
     "x-tokenhub-provider",
     "x-tokenhub-decision-id",
     "x-tokenhub-reason",
+    "x-tokenhub-hint",
+    "x-tokenhub-not-forwarded",
 )
 """What a script in a browser may read. No credentials are ever allowed across origins."""
 
@@ -52,8 +58,18 @@ def request_id(environ: Environ) -> str:
     known = environ.get(_ID)
     if known is None:
         offered = environ.get("HTTP_X_REQUEST_ID", "")
-        known = environ[_ID] = offered if _CLEAN_ID.fullmatch(offered) else f"req_{secrets.token_hex(12)}"
+        if not offered or not _CLEAN_ID.fullmatch(offered):
+            offered = ordered_id("req_", time.time_ns() // 1_000_000, os.urandom(6))
+        known = environ[_ID] = offered
     return str(known)
+
+
+def is_anthropic(environ: Environ) -> bool:
+    """Whether the caller speaks Anthropic's dialect: by the route, or, where both dialects share one, by its header."""
+    path = environ["PATH_INFO"]
+    if path.startswith("/v1/messages"):
+        return len(path) == 12 or path[12] == "/"
+    return "HTTP_ANTHROPIC_VERSION" in environ and path.startswith("/v1/models")
 
 
 class StandardHeaders:
@@ -67,6 +83,8 @@ class StandardHeaders:
 
         def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
             headers.append(("x-request-id", request_id(environ)))
+            if is_anthropic(environ):
+                headers.append(("request-id", request_id(environ)))
             if log.isEnabledFor(logging.DEBUG):
                 told = {"method": environ["REQUEST_METHOD"], "route": environ["PATH_INFO"], "status": status[:3]}
                 log.debug("answered", extra={**told, "request_id": request_id(environ)})

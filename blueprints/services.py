@@ -9,11 +9,14 @@ from flask import current_app
 
 from tokenhub.domain.ports import Line, Providers, Snapshot, State
 from tokenhub.errors import TokenHubError
+from tokenhub.services.aliases import AliasService
 from tokenhub.services.callers import Callers
 from tokenhub.services.catalog import CatalogService
 from tokenhub.services.chat import ChatService
 from tokenhub.services.keys import KeyService
 from tokenhub.services.logs import LogService
+from tokenhub.services.routing import RoutingService
+from tokenhub.services.routing_config import RoutingConfigService
 
 
 class ClientAddress(Protocol):
@@ -64,8 +67,11 @@ class Services(Protocol):
     callers: Callers
     chat: ChatService
     catalog: CatalogService
+    aliases: AliasService
+    routing: RoutingService
     keys: KeyService
     logs: LogService
+    routing_config: RoutingConfigService
     state: State
     snapshot: Snapshot
     providers: Providers

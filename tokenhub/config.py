@@ -17,6 +17,7 @@ from typing import Any, Literal
 from tokenhub import config_values as values
 from tokenhub.config_table import MIN_ADMIN_TOKEN_CHARS, ROW, TABLE, Variable
 from tokenhub.domain.policy import DEFAULTS, Policy, merge
+from tokenhub.domain.policy import TABLE as KNOBS
 from tokenhub.errors import ConfigurationError
 
 SHARED_DATA_DIR = Path("/data")
@@ -204,13 +205,13 @@ def _check_admin_token(texts: Mapping[str, str], env: str) -> None:
 
 
 def _default_policy(texts: Mapping[str, str]) -> Policy:
-    """The routing defaults, from texts that were read without an error before."""
-    rows = {
-        "mode": "TOKENHUB_DEFAULT_MODE",
-        "max_budget_usd": "TOKENHUB_DEFAULT_MAX_BUDGET_USD",
-        "max_latency_ms": "TOKENHUB_DEFAULT_MAX_LATENCY_MS",
+    """The policy table with what the server sets of it; a text that is the table's own default sets nothing."""
+    given = {
+        knob.name: _read(ROW[knob.variable], texts)
+        for knob in KNOBS
+        if "server" in knob.levels and texts[knob.variable] not in ("", knob.default_text)
     }
-    return merge(DEFAULTS, "server", {knob: _read(ROW[name], texts) for knob, name in rows.items()})
+    return merge(DEFAULTS, "server", given)
 
 
 def _default_data_dir() -> Path:

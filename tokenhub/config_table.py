@@ -1,6 +1,7 @@
 """The table of settings: every environment variable that TokenHub reads, once. `config.py` turns it into `Settings`.
 
-A new setting is a row here and a field there; `.env.example` and the tests follow by themselves.
+A new setting is a row here and a field there; `.env.example` and the tests follow by themselves. The rows of routing
+defaults are made from the policy table.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenhub import config_values as values
-from tokenhub.domain.policy import MAX_BUDGET_USD, MAX_LATENCY_MS, MODES, ROWS
+from tokenhub.domain.policy import TABLE as KNOBS
+from tokenhub.domain.policy import Knob
 
 MIN_ADMIN_TOKEN_CHARS = 16
 
@@ -27,6 +29,14 @@ class Variable:
     about: str
     reloadable: bool = False
     secret: bool = False
+
+
+def _routing_default(knob: Knob) -> Variable:
+    """What the server has of a row of the policy table where nothing stronger sets it."""
+    about = f"Default of the policy's {knob.name}: {knob.about[0].lower()}{knob.about[1:]}"
+    return Variable(
+        knob.variable, knob.default_text, values.checked(knob.read_text), knob.accepted, about, reloadable=True
+    )
 
 
 _SECONDS = "seconds, 0.1 to 86400"
@@ -92,30 +102,7 @@ TABLE: tuple[Variable, ...] = (
     Variable(
         "TOKENHUB_WORKERS", "", values.integer(1, 64), "1 to 64", "Worker processes. Default: the cores, at most 4"
     ),
-    Variable(
-        "TOKENHUB_DEFAULT_MODE",
-        "normal",
-        values.checked(ROWS["mode"].read),
-        ", ".join(MODES),
-        "How to weigh cost against quality where a request does not say",
-        reloadable=True,
-    ),
-    Variable(
-        "TOKENHUB_DEFAULT_MAX_BUDGET_USD",
-        "0.05",
-        values.checked(ROWS["max_budget_usd"].read),
-        f"0 to {MAX_BUDGET_USD}; 0: no limit",
-        "Models above this estimated cost of a request are avoided while a cheaper one will do",
-        reloadable=True,
-    ),
-    Variable(
-        "TOKENHUB_DEFAULT_MAX_LATENCY_MS",
-        "20000",
-        values.integer(0, MAX_LATENCY_MS),
-        f"0 to {MAX_LATENCY_MS}; 0: no limit",
-        "Latency that is wished for",
-        reloadable=True,
-    ),
+    *(_routing_default(knob) for knob in KNOBS if "server" in knob.levels),
     Variable(
         "TOKENHUB_ADMIN_TOKEN",
         "",

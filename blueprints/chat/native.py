@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from flask import Blueprint, Response
 
 from blueprints import guards
 from blueprints.body import read_json
-from blueprints.chat import openai
+from blueprints.chat import answers, openai, openai_out
 from tokenhub.domain.chat import ChatCommand, JsonObject
 from tokenhub.domain.money import usd
 from tokenhub.errors import FeatureUnavailable, InvalidRequest
@@ -29,7 +28,7 @@ def create_chat() -> Response:
     """Route a chat request to the best-fit model."""
     caller = guards.require_key("chat")
     body, size = read_json()
-    answered = openai.answer(load(body, size), caller)
+    answered = answers.answer(load(body, size), caller, openai_out.writer)
     if isinstance(answered, Response):
         return answered
     receipt = answered.receipt
@@ -38,9 +37,9 @@ def create_chat() -> Response:
         "estimated_cost_usd": usd(receipt.cost_nanousd),
         "routing_reason": receipt.attempts[-1].reason,
         "decision_id": receipt.id,
-        "response": openai.with_usage(answered.reply),
+        "response": openai_out.completion(answered),
     }
-    return Response(orjson.dumps(told), headers=openai.receipt_headers(receipt), content_type="application/json")
+    return answers.present(told, receipt)
 
 
 def load(body: JsonObject, body_bytes: int) -> ChatCommand:

@@ -1,4 +1,4 @@
-"""Several endpoints of a provider, capabilities of a model, aliases."""
+"""Several endpoints of a provider, capabilities of a model, aliases, routing defaults of the administrator."""
 
 from __future__ import annotations
 
@@ -19,10 +19,17 @@ def upgrade() -> None:
         sa.Column("targets", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_aliases"),
     )
+    op.create_table(
+        "routing_defaults",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_routing_defaults"),
+    )
 
 
 def downgrade() -> None:
     """Take them away again."""
+    op.drop_table("routing_defaults")
     op.drop_table("aliases")
     op.drop_column("models", "capabilities")
     op.drop_column("providers", "endpoints")

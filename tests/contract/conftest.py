@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import apsw
+import gevent
 import pytest
 
 from tokenhub.domain.keys import ApiKey
@@ -20,6 +22,8 @@ DOLLAR = 1_000_000_000
 
 class SqliteHouse:
     """An empty state, and the two clocks that all its workers read."""
+
+    together = False
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "state.sqlite"
@@ -35,6 +39,7 @@ class SqliteHouse:
             clock_ms=lambda: self.now_ms,
             uptime_ms=lambda: self.up_ms,
             busy_wait_s=busy_wait_s,
+            together=self.together,
         )
         self._states.append(state)
         return state
@@ -42,6 +47,14 @@ class SqliteHouse:
     def pass_s(self, seconds: float) -> None:
         self.now_ms += round(seconds * 1000)
         self.up_ms += round(seconds * 1000)
+
+    def at_once(self, count: int, work: Callable[[int], None]) -> None:
+        """Do the work `count` times at once, in threads of one process."""
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(count)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
 
     def hear_all(self) -> None:
         """Let so much time pass, in which the state can be reached, that every worker that lives has said so."""
@@ -60,7 +73,17 @@ class SqliteHouse:
             state.close()
 
 
-HOUSES = {"sqlite": SqliteHouse}
+class TogetherHouse(SqliteHouse):
+    """The same as gunicorn's workers have it: what comes in one turn of the hub is one transaction."""
+
+    together = True
+
+    def at_once(self, count: int, work: Callable[[int], None]) -> None:
+        """As above, in greenlets of one hub."""
+        gevent.joinall([gevent.spawn(work, n) for n in range(count)], raise_error=True)
+
+
+HOUSES = {"sqlite": SqliteHouse, "sqlite-together": TogetherHouse}
 
 
 @pytest.fixture(params=HOUSES)
@@ -83,7 +106,8 @@ def in_processes():
         context = multiprocessing.get_context("fork")
         ends = [context.Pipe(duplex=False) for _ in range(count)]
         children = [
-            context.Process(target=lambda n=n, end=end: end.send(function(n))) for n, (_, end) in enumerate(ends)
+            context.Process(target=lambda n=n, end=end: (gevent.reinit(), end.send(function(n))))
+            for n, (_, end) in enumerate(ends)
         ]
         for child in children:
             child.start()

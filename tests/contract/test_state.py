@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -126,13 +125,31 @@ def test_an_advance_without_a_record_spends_nothing(budgeted):
 # ---------------------------------------------------------------- the key's version
 
 
-@pytest.mark.parametrize("changes", [{"name": "other"}, {"enabled": False}, {"scopes": ("chat", "plan")}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "other"},
+        {"enabled": False},
+        {"scopes": ("chat", "plan")},
+        {"policy": {"mode": "cheap"}, "policy_ceilings": {"max_budget_usd": 0.1}},
+    ],
+)
 def test_a_key_that_was_changed_is_refused_until_it_is_read_again(budgeted, changes):
     changed = budgeted.change_key("k1", changes)
     assert changed == replace(make_key(monthly_budget_nanousd=100), version=2, **changes)
     assert budgeted.admit(opening("d1", 5)) == Refused("key_changed", "k1")
     again = budgeted.admit(opening("d1", 5, key_version=2))
     assert again == (None if changed.enabled else Refused("key_changed", "k1"))
+
+
+def test_a_keys_policy_is_kept_as_it_was_given(state):
+    own, ceilings = {"max_budget_usd": 0.1, "fallback": ["gpt-\u00fc", "b"]}, {"mode": ["cheap"]}
+    key = make_key(policy=own, policy_ceilings=ceilings)
+    state.add_key(key, secret("k1"))
+    assert state.key("k1") == key == state.key_by_hash(secret("k1"))
+    assert (state.key("k1").policy, state.key("k1").policy_ceilings) == (own, ceilings)
+    cleared = state.change_key("k1", {"policy": {}})
+    assert (cleared.policy, cleared.policy_ceilings) == ({}, ceilings)
 
 
 def test_a_rotated_key_answers_to_its_new_secret_only(budgeted):
@@ -330,11 +347,11 @@ def test_the_outbox_gives_the_oldest_until_they_are_done(house, budgeted):
     for n in (2, 0, 1, 4, 3):
         budgeted.settle(f"d{n}", 0, {"id": f"d{n}"})
         house.pass_s(0.001)
-    assert [receipt["id"] for receipt in budgeted.outbox(3)] == ["d2", "d0", "d1"]
+    assert [receipt["id"] for receipt in budgeted.outbox(3)] == ["d0", "d1", "d2"]
     assert budgeted.outbox_rows(100) == 5 and budgeted.outbox_rows(3) == 3
     budgeted.outbox_done(["d2", "d1", "unheard-of"])
     assert budgeted.outbox_rows(100) == 3
-    assert [receipt["id"] for receipt in budgeted.outbox(10)] == ["d0", "d4", "d3"]
+    assert [receipt["id"] for receipt in budgeted.outbox(10)] == ["d0", "d3", "d4"]
     assert budgeted.receipt("d2") is None
 
 
@@ -485,11 +502,7 @@ def test_four_processes_of_fifty_threads_overspend_by_nothing(house, state, in_p
                 if mine.admit(opening(decision_id, 7)) is None:
                     admitted.append(decision_id)
 
-        threads = [threading.Thread(target=thread, args=(n,)) for n in range(50)]
-        for one in threads:
-            one.start()
-        for one in threads:
-            one.join()
+        house.at_once(50, thread)
         for decision_id in admitted:
             mine.settle(decision_id, 7, {"id": decision_id})
         return len(admitted)

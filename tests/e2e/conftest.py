@@ -9,7 +9,7 @@ import pytest
 from openai import OpenAI
 
 from tests.e2e.harness import Gateway, Key
-from tests.factories import JsonObject, model_entry, provider_entry
+from tests.factories import INPUT_PER_1K, JsonObject, model_entry, provider_entry
 from tests.faults.crew import Crew
 from tests.upstream.process import UpstreamProcess
 
@@ -22,6 +22,17 @@ SCRIPTED = """
     no-usage usage-zero usage-negative usage-huge usage-string usage-nan usage-list usage-growing usage-twice
     usage-on-finish splitutf8 crlf tiny many multiline comments
 """.split()
+PROTOCOLS = ("openai", "anthropic", "vllm")
+"""The provider types that speak to somebody."""
+SCRIPTED_IN_ALL = """
+    ok ok-40 empty json cached filtered stop stop-named tools tools-parallel thinking thinking-sealed thinking-tools
+    splitutf8 usage-growing usage-zero no-usage crlf comments many tiny slow-20-2000 hang hang-stream
+    cut eof error-in-stream error-in-200 badjson
+    status-400 status-400-context_length_exceeded status-400-vllm_context_length status-401 status-429 status-500
+    status-529
+""".split()
+TIERED = "cached+anthropic+tiered"
+"""A model whose cached input has prices of its own: 100 nano-dollars a token read, 1,250 a token written."""
 EDGE, EDGE_OUTPUT_PER_1K, EDGE_TOKENS = "slow-100-8+edge", 0.01, 8
 """A model whose answer, capped at EDGE_TOKENS, costs exactly what is reserved for it: input is free."""
 GatewayFactory = Callable[..., Gateway]
@@ -76,6 +87,39 @@ def gateway(running_gateway: Gateway) -> Iterator[Gateway]:
     """The gateway of the session; a traceback in its log fails the test that caused it."""
     yield running_gateway
     running_gateway.fail_on_new_tracebacks()
+
+
+@pytest.fixture(scope="session")
+def running_trio(upstream: UpstreamProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with one provider of each type, and short deadlines. A model is named by its script and, after a plus,
+    its provider (with "elsewhere" a second one of type anthropic); nothing else answers for a model that fails."""
+    cached: JsonObject = {"cache_read_per_1k": INPUT_PER_1K, "cache_write_per_1k": INPUT_PER_1K}
+    gateway = Gateway(
+        tmp_path_factory.mktemp("trio"),
+        {
+            "providers": [
+                *(provider_entry(kind, upstream.url, type=kind) for kind in PROTOCOLS),
+                provider_entry("elsewhere", upstream.url, type="anthropic"),
+            ],
+            "models": [
+                model_entry(f"{script}+{provider}", provider, **cached)
+                for script in SCRIPTED_IN_ALL
+                for provider in (*PROTOCOLS, "elsewhere")
+            ]
+            + [model_entry(TIERED, "anthropic", cache_read_per_1k=0.0001, cache_write_per_1k=0.00125)],
+        },
+        {"TOKENHUB_DEFAULT_FALLBACK": "none", "TOKENHUB_PROVIDER_TIMEOUT_SECS": "1"},
+    )
+    yield gateway
+    gateway.stop()
+    gateway.fail_on_new_tracebacks()
+
+
+@pytest.fixture
+def trio(running_trio: Gateway) -> Iterator[Gateway]:
+    """The gateway of all protocols; a traceback in its log fails the test that caused it."""
+    yield running_trio
+    running_trio.fail_on_new_tracebacks()
 
 
 @pytest.fixture

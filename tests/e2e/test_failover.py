@@ -150,7 +150,7 @@ def test_a_stream_that_falls_silent_ends_with_an_error_event(doomed: Gateway, up
 
 def test_a_stream_that_does_not_begin_is_tried_elsewhere(doomed: Gateway, upstream: UpstreamProcess) -> None:
     mark = upstream.mark()
-    answer = doomed.chat(chat_body("hang", stream=True))
+    answer = doomed.chat(chat_body("hang", stream=True, tokenhub={"fallback": ["status-500"]}))
     assert answer.status in (502, 504)
     assert [call["model"] for call in upstream.closed_calls(mark)][:2] == ["hang", "status-500"]
 

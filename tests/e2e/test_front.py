@@ -46,12 +46,12 @@ def test_policy_on_the_openai_route_is_ours_and_is_not_forwarded(gateway: Gatewa
 
 def test_where_the_callers_limits_leave_nothing_every_reason_is_told(gateway: Gateway) -> None:
     key = gateway.new_key("narrow", allowed_models=["ok+spare"])
-    answer = gateway.chat(chat_body("auto", tokenhub={"min_weight": 100}), key=key.secret)
+    answer = gateway.chat(chat_body("auto", tokenhub={"max_budget_usd": 0.000000001}), key=key.secret)
     assert answer.status == 400
     assert answer.error["code"] == "no_eligible_model" and "not_allowed" in answer.error["message"]
     until(lambda: bool(gateway.logs(key)))
     reasons = {row["model"]: row["reason"] for row in gateway.logs(key)[0]["rejected"]}
-    assert reasons["ok+spare"] == "weight_below_minimum"
+    assert reasons["ok+spare"] == "budget_exceeded"
     assert reasons["ok"] == "not_allowed"
 
 

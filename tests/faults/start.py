@@ -21,6 +21,7 @@ from tests.e2e.harness import ROOT, until
 from tests.factories import chat_body
 from tests.faults.refusals import begin, copied, data_folder, prepared, refusal, settings_for
 from tests.faults.site import Books, Site, Skipped, fill, small_disk
+from tokenhub.state import schema
 from tokenhub.storage.database import journal_mode
 
 OLD_PYTHONS = ("python3.10", "python3.9", "python3.8")
@@ -118,7 +119,7 @@ def _newer(site: Site) -> Iterator[tuple[str, str]]:
     state = apsw.Connection(str(data / "state.sqlite"))
     state.execute("UPDATE meta SET value = 9999 WHERE name = 'schema'")
     state.close()
-    yield refusal(begin(settings_for(data))), "its form is 9999, this TokenHub knows 1"
+    yield refusal(begin(settings_for(data))), f"its form is 9999, this TokenHub knows {schema.VERSION}"
 
 
 def _weak_token(site: Site) -> Iterator[tuple[str, str]]:

@@ -62,6 +62,17 @@ def test_nothing_is_done_twice_until_the_pins_change(checkout: Path) -> None:
     assert log.exists()
 
 
+def test_a_second_version_of_a_library_goes_into_a_folder_of_its_own(checkout: Path) -> None:
+    log = checkout / "log"
+    program(checkout / ".venv/bin/python", f'case "$2" in *version_info*) exit 0;; esac; echo "$*" >>{log}')
+    (checkout / "second").mkdir()
+    (checkout / "second" / "left over").touch()
+    command = ["scripts/setup", "requirements.txt", ".venv/.stamp-second", "second"]
+    subprocess.run(command, cwd=checkout, check=True, env={"PATH": "/usr/local/bin:/usr/bin:/bin"})
+    assert "--require-hashes -r requirements.txt --target second" in log.read_text()
+    assert not (checkout / "second" / "left over").exists() and (checkout / ".venv/.stamp-second").exists()
+
+
 def test_run_sets_development_and_a_data_folder_unless_told_otherwise(checkout: Path) -> None:
     program(checkout / ".venv/bin/python", "exit 0")
     program(checkout / ".venv/bin/gunicorn", 'echo "$TOKENHUB_ENV $TOKENHUB_DATA_DIR $TOKENHUB_ENV_FILE"')

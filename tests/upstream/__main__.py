@@ -12,9 +12,9 @@ from tests.upstream import scripts
 from tests.upstream.server import Upstream
 
 
-async def serve(host: str, port: int) -> None:
+async def serve(host: str, port: int, delay_ms: int) -> None:
     """Listen, print the URL, and wait for SIGINT or SIGTERM."""
-    server = await Upstream().listen(host, port)
+    server = await Upstream(delay_ms).listen(host, port)
     bound = server.sockets[0].getsockname()[1]
     print(f"http://{host}:{bound}", flush=True)
     stop = asyncio.Event()
@@ -28,15 +28,16 @@ def main() -> int:
     """Parse the command line and serve."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.upstream",
-        description="A scripted OpenAI-compatible upstream. The first line it prints is its URL.",
+        description="A scripted upstream in OpenAI's and Anthropic's protocols. The first line it prints is its URL.",
         epilog=scripts.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
+    parser.add_argument("--delay-ms", type=int, default=0, help="be slower than the scripts by so much")
     chosen = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(chosen.host, chosen.port))
+        asyncio.run(serve(chosen.host, chosen.port, chosen.delay_ms))
     return 0
 
 

@@ -1,10 +1,11 @@
-"""What the upstream says: pure functions of the request body. No sockets, no clock, no randomness."""
+"""What the upstream says, in no dialect yet: functions of the request body. No sockets, no clock, no randomness."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 JsonObject = dict[str, Any]
@@ -22,61 +23,74 @@ class Answer:
     tool_calls: tuple[tuple[str, str, str], ...] = ()
     """(id, name, arguments as JSON text)"""
     finish_reason: str = "stop"
+    """In OpenAI's words."""
+    thinking: tuple[str, ...] = ()
+    """Reasoning before all else, in pieces."""
+    sealed: str = ""
+    """Reasoning that is not shown, after that which is."""
+    stop_sequence: str | None = None
+    """The caller's stop text that was met."""
+    names_stop: bool = False
+    """Whether OpenAI's dialect tells that text too, as vLLM does."""
 
     @property
     def tokens(self) -> int:
         """Completion tokens of one choice."""
-        return len(self.pieces) + sum(1 + len(fragments(call[2])) for call in self.tool_calls)
+        called = sum(1 + len(fragments(call[2])) for call in self.tool_calls)
+        return len(self.pieces) + self.reasoning_tokens + called
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Those of them that are reasoning."""
+        return len(self.thinking) + bool(self.sealed)
+
+    @property
+    def signature(self) -> str:
+        """What the reasoning is signed with."""
+        return signature_of("".join(self.thinking))
 
 
 class Event(NamedTuple):
-    """One event of a stream: its JSON, and whether the model wrote something in it."""
+    """One event of a stream: its JSON, whether the model wrote something in it, and its name where it has one."""
 
     data: bytes
     is_content: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """The honest count of one call."""
+    """The honest count of one call. `prompt` is all that was read, the cached parts included."""
 
     prompt: int
     completion: int
     cached: int = 0
-
-    def as_json(self) -> JsonObject:
-        """In OpenAI's shape."""
-        return {
-            "prompt_tokens": self.prompt,
-            "completion_tokens": self.completion,
-            "total_tokens": self.prompt + self.completion,
-            "prompt_tokens_details": {"cached_tokens": self.cached},
-            "completion_tokens_details": {"reasoning_tokens": 0},
-        }
+    cache_write: int = 0
+    reasoning: int = 0
 
 
 @dataclass
 class Ask:
-    """A request body, read leniently."""
+    """A request body of either dialect, read leniently."""
 
     body: JsonObject
     text: str = field(init=False)
+    images: int = field(init=False)
     prompt_tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
-        texts: list[str] = []
-        tokens = 0
-        messages = self.body.get("messages")
-        for message in messages if isinstance(messages, list) else []:
-            parts = message.get("content") if isinstance(message, dict) else None
-            for part in parts if isinstance(parts, list) else [{"type": "text", "text": parts}]:
-                if isinstance(part, dict) and isinstance(part.get("text"), str):
-                    texts.append(part["text"])
-                elif isinstance(part, dict) and part.get("type") == "image_url":
-                    tokens += IMAGE_TOKENS
-            tokens += 4
-        self.text = "\n".join(texts)
-        self.prompt_tokens = tokens + len(self.text) // 4
+        contents = [message.get("content") for message in self.messages]
+        system = self.body.get("system")
+        contents[:0] = [system] if system else []
+        parts = [part for content in contents for part in parts_of(content)]
+        self.text = "\n".join(part["text"] for part in parts if isinstance(part.get("text"), str) and part["text"])
+        self.images = sum(part.get("type") in ("image", "image_url") for part in parts)
+        self.prompt_tokens = 4 * len(contents) + self.images * IMAGE_TOKENS + len(self.text) // 4
+
+    @property
+    def messages(self) -> list[JsonObject]:
+        found = self.body.get("messages")
+        return [message if isinstance(message, dict) else {} for message in found] if isinstance(found, list) else []
 
     @property
     def digest(self) -> str:
@@ -101,9 +115,58 @@ class Ask:
         count = self.body.get("n")
         return count if isinstance(count, int) and 1 <= count <= 8 else 1
 
+    @property
+    def cap(self) -> int | None:
+        """The most tokens that are wanted."""
+        cap = self.body.get("max_completion_tokens") or self.body.get("max_tokens")
+        return cap if isinstance(cap, int) and cap > 0 else None
+
+    @property
+    def stops(self) -> list[str]:
+        """The stop texts."""
+        stops = self.body.get("stop") or self.body.get("stop_sequences") or []
+        return [stops] if isinstance(stops, str) else [stop for stop in stops if isinstance(stop, str) and stop]
+
+    @property
+    def has_results(self) -> bool:
+        """Whether the last turn answers tool calls."""
+        last = self.messages[-1] if self.messages else {}
+        content = last.get("content")
+        parts = content if isinstance(content, list) else []
+        return last.get("role") == "tool" or any(
+            isinstance(part, dict) and part.get("type") == "tool_result" for part in parts
+        )
+
+    @property
+    def tool_names(self) -> list[str]:
+        """The tools offered."""
+        offered = [tool.get("function", tool) for tool in self.body.get("tools") or [] if isinstance(tool, dict)]
+        return [tool["name"] for tool in offered if isinstance(tool, dict) and "name" in tool]
+
+    @property
+    def schema(self) -> JsonObject | None:
+        """The JSON schema that the answer must fit."""
+        for holder in (self.body.get("response_format"), self.body.get("output_config")):
+            inner = (holder.get("json_schema") or holder.get("format")) if isinstance(holder, dict) else None
+            if isinstance(inner, dict) and isinstance(inner.get("schema"), dict):
+                found: JsonObject = inner["schema"]
+                return found
+        return None
+
     def usage(self, answer: Answer, *, cached: bool = False) -> Usage:
         """The honest count for this answer."""
-        return Usage(self.prompt_tokens, answer.tokens * self.choices, self.prompt_tokens // 2 if cached else 0)
+        read, written = (self.prompt_tokens // 2, self.prompt_tokens // 4) if cached else (0, 0)
+        completion, reasoning = answer.tokens * self.choices, answer.reasoning_tokens * self.choices
+        return Usage(self.prompt_tokens, completion, read, written, reasoning)
+
+
+def parts_of(content: Any) -> Iterator[JsonObject]:
+    """The parts of a content in either dialect, those of tool results in their place."""
+    for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
+        if isinstance(part, dict):
+            yield part
+            if part.get("type") == "tool_result":
+                yield from parts_of(part.get("content"))
 
 
 def digest_of(text: str) -> str:
@@ -111,15 +174,29 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
+def signature_of(thinking: str) -> str:
+    """The one signature that is good for this reasoning."""
+    return "sig_" + hashlib.sha256(b"signed " + thinking.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def sealed_of(secret: str) -> str:
+    """Reasoning that is not shown; `is_sealed` knows it again."""
+    return f"sealed_{secret}_{digest_of('sealed ' + secret)}"
+
+
+def is_sealed(data: str) -> bool:
+    """Whether this was sealed here, and not changed since."""
+    return data == sealed_of("_".join(data.split("_")[1:-1]))
+
+
 # ---------------------------------------------------------------- what to say
 
 
 def words(ask: Ask, count: int = DEFAULT_TOKENS, word: str = " word{}") -> Answer:
     """`count` tokens of text, or fewer where the caller capped them."""
-    cap = ask.body.get("max_completion_tokens") or ask.body.get("max_tokens")
-    capped = isinstance(cap, int) and 0 < cap < count
+    capped = ask.cap is not None and ask.cap < count
     pieces = [ask.digest] + [word.format(number) for number in range(1, count)] if count > 0 else []
-    return Answer(tuple(pieces[: cap if capped else count]), finish_reason="length" if capped else "stop")
+    return Answer(tuple(pieces[: ask.cap if capped else count]), finish_reason="length" if capped else "stop")
 
 
 def spoken(text: str, finish_reason: str = "stop") -> Answer:
@@ -127,13 +204,29 @@ def spoken(text: str, finish_reason: str = "stop") -> Answer:
     return Answer(tuple(text[at : at + 16] for at in range(0, len(text), 16)), finish_reason=finish_reason)
 
 
+def stopped(ask: Ask, answer: Answer) -> Answer:
+    """The answer as far as the first of the caller's stop texts, which is not said."""
+    text = "".join(answer.pieces)
+    met = min((stop for stop in ask.stops if stop in text), key=text.index, default=None)
+    if met is None:
+        return answer
+    left = text.index(met)
+    pieces = []
+    for piece in answer.pieces:
+        pieces.append(piece[:left])
+        left -= len(pieces[-1])
+    return replace(answer, pieces=tuple(filter(None, pieces)), stop_sequence=met)
+
+
+def pondered(ask: Ask, answer: Answer, *, sealed: bool = False) -> Answer:
+    """The answer after some reasoning."""
+    thinking = ("I think ", "of ", ask.digest, " — ", "and so on.")
+    return replace(answer, thinking=thinking, sealed=sealed_of(ask.digest) if sealed else "")
+
+
 def calls(ask: Ask, count: int) -> Answer:
     """`count` tool calls, to the tools that were offered, in their order."""
-    offered = [
-        tool["function"]["name"]
-        for tool in ask.body.get("tools") or []
-        if isinstance(tool, dict) and isinstance(tool.get("function"), dict) and "name" in tool["function"]
-    ] or ["get_weather"]
+    offered = ask.tool_names or ["get_weather"]
     made = tuple(
         (
             f"call_{ask.digest}_{number}",
@@ -178,13 +271,10 @@ def instance_of(schema: JsonObject, root: JsonObject | None = None, depth: int =
 
 def structured(ask: Ask) -> Answer:
     """A JSON object that fits the schema asked for."""
-    wanted = ask.body.get("response_format")
-    holder = wanted.get("json_schema") if isinstance(wanted, dict) else None
-    schema = holder.get("schema") if isinstance(holder, dict) else None
-    return spoken(json.dumps(instance_of(schema) if isinstance(schema, dict) else {"answer": "text"}))
+    return spoken(json.dumps(instance_of(ask.schema) if ask.schema is not None else {"answer": "text"}))
 
 
-# ---------------------------------------------------------------- in OpenAI's shape
+# ---------------------------------------------------------------- what both dialects need to be written
 
 
 def encode(value: Any) -> bytes:
@@ -192,97 +282,11 @@ def encode(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-def completion(ask: Ask, answer: Answer, usage: Any) -> JsonObject:
-    """A whole answer; `usage` None leaves the field out."""
-    message: JsonObject = {"role": "assistant", "content": "".join(answer.pieces), "refusal": None}
-    if answer.tool_calls:
-        message["content"] = None
-        message["tool_calls"] = [
-            {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
-            for call_id, name, arguments in answer.tool_calls
-        ]
-    body: JsonObject = {
-        "id": f"chatcmpl-{ask.digest}",
-        "object": "chat.completion",
-        "created": CREATED,
-        "model": ask.model,
-        "choices": [
-            {"index": index, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
-            for index in range(ask.choices)
-        ],
-        "system_fingerprint": "fp_scripted",
-    }
-    return body if usage is None else body | {"usage": usage}
+class Refused(Exception):
+    """The request is not as the real API wants it: a status, and what it says then."""
 
-
-def deltas(answer: Answer) -> list[tuple[JsonObject, bool]]:
-    """What one choice's stream consists of before its end: (delta, whether the model wrote something)."""
-    found: list[tuple[JsonObject, bool]] = [
-        ({"role": "assistant", "content": None if answer.tool_calls else "", "refusal": None}, False)
-    ]
-    found += [({"content": piece}, True) for piece in answer.pieces]
-    for index, (call_id, name, arguments) in enumerate(answer.tool_calls):
-        opening = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
-        found.append(({"tool_calls": [opening]}, True))
-        found += [
-            ({"tool_calls": [{"index": index, "function": {"arguments": part}}]}, True) for part in fragments(arguments)
-        ]
-    return found
-
-
-def events(ask: Ask, answer: Answer, usage: Any) -> list[Event]:
-    """The events of a stream without the end mark. The usage event is there if it was asked for and `usage` is not
-    None."""
-    frame: JsonObject = {
-        "id": f"chatcmpl-{ask.digest}",
-        "object": "chat.completion.chunk",
-        "created": CREATED,
-        "model": ask.model,
-        "system_fingerprint": "fp_scripted",
-    }
-    tail: JsonObject = {"usage": None} if ask.include_usage else {}
-
-    def event(index: int, delta: JsonObject, finish_reason: str | None, is_content: bool) -> Event:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return Event(encode(frame | {"choices": [choice]} | tail), is_content)
-
-    found = [
-        event(index, delta, None, is_content) for delta, is_content in deltas(answer) for index in range(ask.choices)
-    ]
-    found += [event(index, {}, answer.finish_reason, False) for index in range(ask.choices)]
-    if ask.include_usage and usage is not None:
-        found.append(Event(encode(frame | {"choices": [], "usage": usage})))
-    return found
-
-
-# ---------------------------------------------------------------- errors as OpenAI words them
-
-_ERRORS: dict[int, tuple[str, str | None, str]] = {
-    400: ("invalid_request_error", None, "the scripted upstream refuses this request"),
-    401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided"),
-    402: ("insufficient_quota", "billing_not_active", "Your account is not active"),
-    403: ("invalid_request_error", "unsupported_country_region_territory", "Country not supported"),
-    404: ("invalid_request_error", "model_not_found", "The model does not exist or you do not have access to it"),
-    408: ("timeout", None, "Request timed out"),
-    409: ("invalid_request_error", "conflict", "Conflict"),
-    413: ("invalid_request_error", None, "Request too large"),
-    422: ("invalid_request_error", None, "Unprocessable"),
-    429: ("requests", "rate_limit_exceeded", "Rate limit reached for requests"),
-    500: ("server_error", None, "The server had an error while processing your request"),
-    503: ("server_error", "overloaded", "The engine is currently overloaded"),
-}
-_TYPES_BY_CODE = {"insufficient_quota": "insufficient_quota", "context_length_exceeded": "invalid_request_error"}
-
-
-def error(status: int, code: str | None = None) -> JsonObject:
-    """The body that OpenAI sends with a status (and a typed code)."""
-    kind, usual, message = _ERRORS.get(status, ("server_error" if status >= 500 else "invalid_request_error", None, ""))
-    param = "messages" if code == "context_length_exceeded" else None
-    return {
-        "error": {
-            "message": f"{message or 'scripted failure'} (scripted {status})",
-            "type": _TYPES_BY_CODE.get(code or "", kind),
-            "param": param,
-            "code": code or usual,
-        }
-    }
+    def __init__(self, message: str, status: int = 400, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.param = param

@@ -6,8 +6,9 @@ import asyncio
 import socket
 import struct
 from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
-from tests.upstream.answers import Ask, Event, encode
+from tests.upstream.answers import Answer, Ask, Event, JsonObject, Refused, Usage, encode
 from tests.upstream.ledger import Call
 
 MAX_SILENCE_S = 900
@@ -21,11 +22,44 @@ class HungUp(Exception):
     """We broke the connection, on purpose."""
 
 
-class Exchange:
-    """The request (`ask`), its ledger entry, and every way to answer or not to."""
+class Dialect(Protocol):
+    """What `openai.py` and `anthropic.py` have in common."""
 
-    def __init__(self, ask: Ask, call: Call, writer: asyncio.StreamWriter, gone: asyncio.Event) -> None:
+    NAME: str
+    END: bytes
+    """The end mark of a stream; empty where there is none."""
+    TEXT_KEY: bytes
+    """What stands before the text in its JSON."""
+    REQUEST_ID: str
+    """The header that names a request."""
+
+    def check(self, body: JsonObject, headers: Mapping[str, str], path: str) -> None: ...
+
+    def completion(self, ask: Ask, answer: Answer, usage: Any) -> JsonObject: ...
+
+    def events(self, ask: Ask, answer: Answer, usage: Any) -> list[Event]: ...
+
+    def usage(self, count: Usage) -> JsonObject: ...
+
+    def odd_usage(self, prompt: Any, output: Any) -> JsonObject: ...
+
+    def misplaced(self, kind: str, found: list[Event], honest: JsonObject) -> list[Event]: ...
+
+    def error(self, status: int, code: str | None = None) -> JsonObject: ...
+
+    def refusal(self, refused: Refused) -> JsonObject: ...
+
+    def error_event(self, status: int) -> Event: ...
+
+
+class Exchange:
+    """The request (`ask`) and its dialect, its ledger entry, and every way to answer or not to."""
+
+    def __init__(
+        self, ask: Ask, dialect: Dialect, call: Call, writer: asyncio.StreamWriter, gone: asyncio.Event
+    ) -> None:
         self.ask = ask
+        self.dialect = dialect
         self.call = call
         self._writer = writer
         self._gone = gone
@@ -98,7 +132,7 @@ class Exchange:
             "content-type": "text/event-stream; charset=utf-8",
             "cache-control": "no-cache",
             "transfer-encoding": "chunked",
-            "x-request-id": f"req_scripted_{self.call.sequence}",
+            self.dialect.REQUEST_ID: f"req_scripted_{self.call.sequence}",
             "set-cookie": "upstream=1; Path=/",
         }
         await self.raw(head_bytes(200, usual | dict(headers or {})))
@@ -109,7 +143,7 @@ class Exchange:
 
     async def event(self, event: Event, framed: bytes | None = None) -> None:
         """One event, and its line in the ledger; `framed` where it is not to look as usual."""
-        await self.piece(framed if framed is not None else sse(event.data))
+        await self.piece(framed if framed is not None else sse(event))
         self.note(event)
 
     def note(self, *events: Event) -> None:
@@ -124,15 +158,17 @@ class Exchange:
             if delay_ms:
                 await self.pause(delay_ms)
 
-    async def end(self, mark: bytes = b"data: [DONE]\n\n") -> None:
-        """The end mark (if any) and the end of the body."""
+    async def end(self, mark: bytes | None = None) -> None:
+        """The end mark (the dialect's, or this one, or b"" for none) and the end of the body."""
+        mark = self.dialect.END if mark is None else mark
         await self.raw((chunk_bytes(mark) if mark else b"") + b"0\r\n\r\n")
         self.call.outcome = "answered"
 
 
-def sse(data: bytes) -> bytes:
+def sse(event: Event) -> bytes:
     """An event as usual."""
-    return b"data: " + data + b"\n\n"
+    name = b"event: " + event.name.encode() + b"\n" if event.name else b""
+    return name + b"data: " + event.data + b"\n\n"
 
 
 def chunk_bytes(data: bytes) -> bytes:

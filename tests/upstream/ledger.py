@@ -7,6 +7,9 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+KEPT_BODY_BYTES = 65536
+_CREDENTIALS = ("authorization", "x-api-key")
+
 
 @dataclass
 class Call:
@@ -15,17 +18,26 @@ class Call:
     sequence: int
     connection: int
     path: str
+    dialect: str = ""
     model: str = ""
     stream: bool = False
     request_id: str = ""
+    credential: str = ""
+    """The header that it came in: "authorization", "x-api-key" or "" for none."""
     authorization_sha256: str = ""
+    """Of the credential, whichever header it came in."""
     headers: dict[str, str] = field(default_factory=dict)
-    """All of them, lower case, without authorization."""
+    """All of them, lower case, without the credentials."""
+    body: dict[str, Any] | None = None
+    """The parsed body; None where it is larger than KEPT_BODY_BYTES, or no JSON object."""
+    images: int = 0
+    complaint: str = ""
+    """Why the request is not as the real API wants it; it was answered with an error then, whatever the script."""
     body_bytes: int = 0
     body_sha256: str = ""
     status: int = 0
     usage: dict[str, int] | None = None
-    """prompt, completion and cached tokens of a whole answer."""
+    """prompt, completion, cached, cache_write and reasoning tokens of a whole answer."""
     reported: str | None = None
     events: int = 0
     content_chunks: int = 0
@@ -57,14 +69,16 @@ class Ledger:
     def open(self, connection: int, path: str, headers: dict[str, str], body: bytes) -> Call:
         """A call comes in."""
         self._sequence += 1
-        credential = headers.get("authorization", "")
+        held_in = next((name for name in _CREDENTIALS if headers.get(name)), "")
+        credential = headers.get(held_in, "")
         call = Call(
             sequence=self._sequence,
             connection=connection,
             path=path,
             request_id=headers.get("x-request-id", ""),
+            credential=held_in,
             authorization_sha256=hashlib.sha256(credential.encode()).hexdigest() if credential else "",
-            headers={name: value for name, value in headers.items() if name != "authorization"},
+            headers={name: value for name, value in headers.items() if name not in _CREDENTIALS},
             body_bytes=len(body),
             body_sha256=hashlib.sha256(body).hexdigest(),
         )

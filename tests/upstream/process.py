@@ -15,11 +15,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class UpstreamProcess:
-    """A running upstream. Use as a context manager."""
+    """A running upstream. Use as a context manager. Port 0 takes a free one; `delay_ms` makes it slower."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0, delay_ms: int = 0) -> None:
+        options = ["--port", str(port), "--delay-ms", str(delay_ms)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.upstream"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "tests.upstream", *options], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()

@@ -1,7 +1,10 @@
 """What each model name does. Whatever follows a `+` is a label, so `ok+a` and `ok+b` are two models with one script.
 
   plain          ok, ok-<n> (n tokens), empty, json (fits the schema asked for), echo (says the request body),
-                 tools, tools-parallel, cached (half of the input came from the cache)
+                 tools, tools-parallel (once the results are there: as ok), filtered (ends for its content),
+                 cached (half of the input came from the cache, a quarter was put there),
+                 stop (honours stop texts), stop-named (tells OpenAI's callers which, as vLLM does),
+                 thinking, thinking-tools, thinking-sealed (also reasoning that is not shown); reasoning is the same
   slow           slow-<ms>, slow-<ms>-<n> (before the headers and between chunks), hang, hang-stream (3 chunks, silence)
   errors         status-<code>, status-<code>-<error_code>, error-in-200, error-in-stream, flaky (every other call 500)
   broken         cut (3 chunks, RST), cut-headers, eof (no finish reason, no end mark), no-done (all but the end mark)
@@ -10,14 +13,15 @@
   garbage        html, badjson, badutf8, gzip, redirect, bigline, bigline-<MiB>, endless
   odd but valid  splitutf8, crlf, tiny (a byte a packet), many (all events in a packet), multiline, comments
 
-Any other name: ok. A request without `stream` gets the nearest thing that makes sense for a whole answer.
+Any other name: ok. A request without `stream` gets the nearest thing that makes sense for a whole answer. Each script
+answers in the dialect that it was asked in: POST .../chat/completions is OpenAI's, POST .../messages Anthropic's.
 """
 
 from __future__ import annotations
 
 import gzip as gzip_codec
-import re
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 from tests.upstream import answers
@@ -25,8 +29,8 @@ from tests.upstream.answers import Answer, Event, encode
 from tests.upstream.exchange import Exchange, head_bytes, sse
 
 Script = Callable[[Exchange, list[str]], Awaitable[None]]
-HEAD = 4
-"""Events of a stream that is broken off: the role, and 3 in which the model wrote something."""
+BEGUN = 3
+"""How often the model has written something when a stream is broken off."""
 ENDLESS_EVENTS = 1_000_000
 
 flaky_calls: dict[str, int] = {}
@@ -38,10 +42,12 @@ def number(args: list[str], place: int, otherwise: int) -> int:
 
 
 def books(x: Exchange, answer: Answer, *, cached: bool = False) -> Any:
-    """Enter the honest count in the ledger; gives it in OpenAI's shape."""
+    """Enter the honest count in the ledger; gives it in the caller's dialect."""
     usage = x.ask.usage(answer, cached=cached)
-    x.call.usage = {"prompt": usage.prompt, "completion": usage.completion, "cached": usage.cached}
-    return usage.as_json()
+    if x.dialect.NAME == "openai":
+        usage = replace(usage, cache_write=0)  # it has no word for it
+    x.call.usage = asdict(usage)
+    return x.dialect.usage(usage)
 
 
 def said(x: Exchange, reported: Any) -> Any:
@@ -52,7 +58,12 @@ def said(x: Exchange, reported: Any) -> Any:
 
 def prepared(x: Exchange, answer: Answer) -> list[Event]:
     """The events of an honest stream."""
-    return answers.events(x.ask, answer, said(x, books(x, answer)))
+    return x.dialect.events(x.ask, answer, said(x, books(x, answer)))
+
+
+def opening(found: list[Event], written: int = BEGUN) -> int:
+    """How many events of a stream there are until the model has written so often."""
+    return [index + 1 for index, event in enumerate(found) if event.is_content][written - 1]
 
 
 async def tell(x: Exchange, answer: Answer, *, delay_ms: float = 0, cached: bool = False) -> None:
@@ -60,10 +71,10 @@ async def tell(x: Exchange, answer: Answer, *, delay_ms: float = 0, cached: bool
     usage = said(x, books(x, answer, cached=cached))
     await x.pause(delay_ms) if delay_ms else None
     if not x.ask.stream:
-        await x.json(200, answers.completion(x.ask, answer, usage))
+        await x.json(200, x.dialect.completion(x.ask, answer, usage))
         return
     await x.begin()
-    await x.events(answers.events(x.ask, answer, usage), delay_ms)
+    await x.events(x.dialect.events(x.ask, answer, usage), delay_ms)
     await x.end()
 
 
@@ -87,11 +98,29 @@ async def echo(x: Exchange, args: list[str]) -> None:
 
 
 async def tools(x: Exchange, args: list[str]) -> None:
-    await tell(x, answers.calls(x.ask, 2 if args == ["parallel"] else 1))
+    await tell(x, called(x, 2 if args == ["parallel"] else 1))
+
+
+def called(x: Exchange, count: int) -> Answer:
+    """Tool calls, or words where their results are there."""
+    return answers.words(x.ask) if x.ask.has_results else answers.calls(x.ask, count)
 
 
 async def cached(x: Exchange, args: list[str]) -> None:
     await tell(x, answers.words(x.ask), cached=True)
+
+
+async def filtered(x: Exchange, args: list[str]) -> None:
+    await tell(x, replace(answers.words(x.ask, 3), finish_reason="content_filter"))
+
+
+async def stop(x: Exchange, args: list[str]) -> None:
+    await tell(x, replace(answers.stopped(x.ask, answers.words(x.ask)), names_stop=args == ["named"]))
+
+
+async def thinking(x: Exchange, args: list[str]) -> None:
+    answer = called(x, 1) if args == ["tools"] else answers.words(x.ask)
+    await tell(x, answers.pondered(x.ask, answer, sealed=args == ["sealed"]))
 
 
 async def slow(x: Exchange, args: list[str]) -> None:
@@ -113,10 +142,11 @@ async def begin_of_answer(x: Exchange) -> None:
     """Three chunks, or half of a whole answer."""
     answer = answers.words(x.ask)
     if x.ask.stream:
+        found = prepared(x, answer)
         await x.begin()
-        await x.events(prepared(x, answer)[:HEAD])
+        await x.events(found[: opening(found)])
         return
-    body = encode(answers.completion(x.ask, answer, books(x, answer)))
+    body = encode(x.dialect.completion(x.ask, answer, books(x, answer)))
     await x.reply(200, body[: len(body) // 2], claimed_length=len(body))
 
 
@@ -132,8 +162,7 @@ async def eof(x: Exchange, args: list[str]) -> None:
     if not x.ask.stream:
         await begin_of_answer(x)
         await x.reset()
-    await x.begin()
-    await x.events(prepared(x, answers.words(x.ask))[:HEAD])
+    await begin_of_answer(x)
     await x.end(b"")
 
 
@@ -151,21 +180,20 @@ async def no_done(x: Exchange, args: list[str]) -> None:
 
 async def status(x: Exchange, args: list[str]) -> None:
     code = number(args, 0, 500)
-    headers = {"x-request-id": f"req_scripted_{x.call.sequence}"}
-    if code in (429, 503):
+    headers = {x.dialect.REQUEST_ID: f"req_scripted_{x.call.sequence}"}
+    if code in (429, 503, 529):
         headers["retry-after"] = "1"
-    await x.json(code, answers.error(code, "-".join(args[1:]) or None), headers)
+    await x.json(code, x.dialect.error(code, "-".join(args[1:]) or None), headers)
 
 
 async def error(x: Exchange, args: list[str]) -> None:
-    failure = answers.error(500)
     if args[-1] == "200" and not x.ask.stream:
-        await x.json(200, failure)
+        await x.json(200, x.dialect.error(500))
         return
+    found = prepared(x, answers.words(x.ask)) if args[-1] == "stream" else []
     await x.begin()
-    if args[-1] == "stream":
-        await x.events(prepared(x, answers.words(x.ask))[:HEAD])
-    await x.piece(sse(encode(failure)))
+    await x.events(found[: opening(found)] if found else [])
+    await x.piece(sse(x.dialect.error_event(500)))
     await x.end(b"")
 
 
@@ -194,10 +222,10 @@ async def no_usage(x: Exchange, args: list[str]) -> None:
     answer = answers.words(x.ask)
     books(x, answer)
     if not x.ask.stream:
-        await x.json(200, answers.completion(x.ask, answer, None))
+        await x.json(200, x.dialect.completion(x.ask, answer, None))
         return
     await x.begin()
-    await x.events(answers.events(x.ask, answer, None))
+    await x.events(x.dialect.events(x.ask, answer, None))
     await x.end()
 
 
@@ -210,37 +238,15 @@ async def usage(x: Exchange, args: list[str]) -> None:
         reported = [1, 2]
     elif kind in _ODD_USAGE:
         prompt, output = _ODD_USAGE[kind]
-        reported = {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": output}
+        reported = x.dialect.odd_usage(prompt, output)
     said(x, reported)
     if not x.ask.stream:
-        await x.json(200, answers.completion(x.ask, answer, reported))
+        await x.json(200, x.dialect.completion(x.ask, answer, reported))
         return
-    found = answers.events(x.ask, answer, reported)
+    found = x.dialect.events(x.ask, answer, reported)
     await x.begin()
-    place = _USAGE_PLACES.get(kind)
-    await x.events(place(found, honest) if place else found)
+    await x.events(x.dialect.misplaced(kind, found, honest))
     await x.end()
-
-
-def _with_usage(event: Event, usage: Any) -> Event:
-    return Event(re.sub(rb'(, "usage": null)?}$', b', "usage": ' + encode(usage) + b"}", event.data), event.is_content)
-
-
-def _growing(found: list[Event], honest: Any) -> list[Event]:
-    """A cumulative count in every event."""
-    written = 0
-    grown = []
-    for event in found[:-1]:
-        written += event.is_content
-        grown.append(_with_usage(event, honest | {"completion_tokens": written}))
-    return [*grown, found[-1]]
-
-
-_USAGE_PLACES: dict[str, Callable[[list[Event], Any], list[Event]]] = {
-    "growing": _growing,
-    "twice": lambda found, honest: [*found, found[-1]],
-    "on-finish": lambda found, honest: [*found[:-2], _with_usage(found[-2], honest)],
-}
 
 
 # ---------------------------------------------------------------- garbage
@@ -253,25 +259,26 @@ async def html(x: Exchange, args: list[str]) -> None:
 async def badjson(x: Exchange, args: list[str]) -> None:
     answer = answers.words(x.ask)
     if not x.ask.stream:
-        await x.reply(200, encode(answers.completion(x.ask, answer, books(x, answer)))[:-9])
+        await x.reply(200, encode(x.dialect.completion(x.ask, answer, books(x, answer)))[:-9])
         return
     found = prepared(x, answer)
+    begun = opening(found)
     await x.begin()
-    await x.events(found[:HEAD])
-    await x.piece(b'data: {"choices": [{"index": 0, "delta": {oops\n\n')
-    await x.events(found[HEAD:])
+    await x.events(found[:begun])
+    await x.piece(sse(found[begun]._replace(data=found[begun].data[:-4] + b"oops")))
+    await x.events(found[begun:])
     await x.end()
 
 
 async def badutf8(x: Exchange, args: list[str]) -> None:
     answer = answers.words(x.ask)
     if not x.ask.stream:
-        body = encode(answers.completion(x.ask, answer, said(x, books(x, answer))))
+        body = encode(x.dialect.completion(x.ask, answer, said(x, books(x, answer))))
         await x.reply(200, body.replace(b" word1", b" \xff\xfe\xc3"))
         return
     await x.begin()
     for event in prepared(x, answer):
-        await x.event(event, sse(event.data.replace(b" word1", b" \xff\xfe\xc3")))
+        await x.event(event, sse(event).replace(b" word1", b" \xff\xfe\xc3"))
     await x.end()
 
 
@@ -280,11 +287,11 @@ async def gzip(x: Exchange, args: list[str]) -> None:
     usage = said(x, books(x, answer))
     coding = {"content-encoding": "gzip"}
     if not x.ask.stream:
-        await x.reply(200, gzip_codec.compress(encode(answers.completion(x.ask, answer, usage))), headers=coding)
+        await x.reply(200, gzip_codec.compress(encode(x.dialect.completion(x.ask, answer, usage))), headers=coding)
         return
-    found = answers.events(x.ask, answer, usage)
+    found = x.dialect.events(x.ask, answer, usage)
     await x.begin(coding)
-    await x.piece(gzip_codec.compress(b"".join(sse(event.data) for event in found) + b"data: [DONE]\n\n"))
+    await x.piece(gzip_codec.compress(b"".join(map(sse, found)) + x.dialect.END))
     x.note(*found)
     await x.end(b"")
 
@@ -293,14 +300,18 @@ async def bigline(x: Exchange, args: list[str]) -> None:
     """One line that does not end before so many MiB (64)."""
     mebibytes = number(args, 0, 64)
     filler = b"x" * 65536
+    answer, key = answers.words(x.ask), x.dialect.TEXT_KEY
     if x.ask.stream:
+        found = prepared(x, answer)
+        place = opening(found, 1) - 1
         await x.begin()
-        send, opening = x.piece, b'data: {"choices": [{"index": 0, "delta": {"content": "'
+        await x.events(found[:place])
+        send, begin = x.piece, sse(found[place]).partition(key)[0] + key
     else:
-        opening = b'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "'
-        await x.reply(200, b"", claimed_length=mebibytes * 1048576 + len(opening) + 4)
+        begin = encode(x.dialect.completion(x.ask, answer, books(x, answer))).partition(key)[0] + key
+        await x.reply(200, b"", claimed_length=mebibytes * 1048576 + len(begin) + 4)
         send = x.raw
-    await send(opening)
+    await send(begin)
     for _ in range(mebibytes * 16):
         await send(filler)
     await send(b'"}}]')
@@ -311,10 +322,11 @@ async def endless(x: Exchange, args: list[str]) -> None:
     if not x.ask.stream:
         await bigline(x, [])
     found = prepared(x, answers.words(x.ask))
+    begun = opening(found, 1)
     await x.begin()
-    await x.event(found[0])
+    await x.events(found[:begun])
     for _ in range(ENDLESS_EVENTS):
-        await x.event(found[1])
+        await x.event(found[begun - 1])
         await x.pause(1)
 
 
@@ -328,7 +340,7 @@ async def splitutf8(x: Exchange, args: list[str]) -> None:
         return
     await x.begin()
     for event in prepared(x, answer):
-        framed = sse(event.data)
+        framed = sse(event)
         middle = framed.find("𝄞".encode()) + 2 if "𝄞".encode() in framed else len(framed) // 2
         for part in (framed[:middle], framed[middle:]):
             await x.piece(part)
@@ -337,7 +349,7 @@ async def splitutf8(x: Exchange, args: list[str]) -> None:
     await x.end()
 
 
-async def reframed(x: Exchange, frame: Callable[[bytes], bytes], mark: bytes) -> None:
+async def reframed(x: Exchange, frame: Callable[[Event], bytes], mark: bytes) -> None:
     """An honest stream in another framing."""
     answer = answers.words(x.ask)
     if not x.ask.stream:
@@ -345,21 +357,24 @@ async def reframed(x: Exchange, frame: Callable[[bytes], bytes], mark: bytes) ->
         return
     await x.begin()
     for event in prepared(x, answer):
-        await x.event(event, frame(event.data))
-    await x.end(mark)
+        await x.event(event, frame(event))
+    await x.end(mark if x.dialect.END else b"")
 
 
 async def crlf(x: Exchange, args: list[str]) -> None:
-    await reframed(x, lambda data: b"data: " + data + b"\r\n\r\n", b"data: [DONE]\r\n\r\n")
+    await reframed(x, lambda event: sse(event).replace(b"\n", b"\r\n"), b"data: [DONE]\r\n\r\n")
 
 
 async def multiline(x: Exchange, args: list[str]) -> None:
-    await reframed(x, lambda data: b"data: " + data.replace(b', "', b',\ndata:  "', 3) + b"\n\n", b"data: [DONE]\n\n")
+    def frame(event: Event) -> bytes:
+        return sse(event._replace(data=event.data.replace(b', "', b',\ndata:  "', 3)))
+
+    await reframed(x, frame, b"data: [DONE]\n\n")
 
 
 async def comments(x: Exchange, args: list[str]) -> None:
     noise = b": keep-alive\n\n:\nid: 7\nretry: 3000\nevent: message\n"
-    await reframed(x, lambda data: noise + b"data:" + data + b"\n\n", b": bye\n\ndata:[DONE]\n\n")
+    await reframed(x, lambda event: noise + sse(event).replace(b"data: ", b"data:", 1), b": bye\n\ndata:[DONE]\n\n")
 
 
 async def many(x: Exchange, args: list[str]) -> None:
@@ -369,7 +384,7 @@ async def many(x: Exchange, args: list[str]) -> None:
         return
     found = prepared(x, answer)
     await x.begin()
-    await x.piece(b"".join(sse(event.data) for event in found))
+    await x.piece(b"".join(map(sse, found)))
     x.note(*found)
     await x.end()
 
@@ -378,13 +393,13 @@ async def tiny(x: Exchange, args: list[str]) -> None:
     """Also the framing of the chunked body comes byte by byte."""
     answer = answers.words(x.ask, 3)
     if not x.ask.stream:
-        body = encode(answers.completion(x.ask, answer, said(x, books(x, answer))))
+        body = encode(x.dialect.completion(x.ask, answer, said(x, books(x, answer))))
         await x.reply(200, b"", claimed_length=len(body))
         send, data = x.raw, body
     else:
         found = prepared(x, answer)
         await x.begin()
-        send, data = x.piece, b"".join(sse(event.data) for event in found) + b"data: [DONE]\n\n"
+        send, data = x.piece, b"".join(map(sse, found)) + x.dialect.END
         x.note(*found)
     for at in range(len(data)):
         await send(data[at : at + 1])
@@ -401,6 +416,10 @@ SCRIPTS: dict[str, Script] = {
     "echo": echo,
     "tools": tools,
     "cached": cached,
+    "filtered": filtered,
+    "stop": stop,
+    "thinking": thinking,
+    "reasoning": thinking,
     "slow": slow,
     "hang": hang,
     "cut": cut,

@@ -11,12 +11,19 @@ import traceback
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from tests.upstream import answers
-from tests.upstream.exchange import ClientLeft, Exchange, HungUp
-from tests.upstream.ledger import Call, Ledger
+from tests.upstream import answers, anthropic, openai
+from tests.upstream.exchange import ClientLeft, Dialect, Exchange, HungUp
+from tests.upstream.ledger import KEPT_BODY_BYTES, Call, Ledger
 from tests.upstream.scripts import SCRIPTS, script_of
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
+
+DIALECTS: dict[str, Dialect] = {
+    "/chat/completions": openai,
+    "/messages": anthropic,
+    "/messages/count_tokens": anthropic,
+}
+"""The ends of the paths that are answered by script."""
 
 
 class BadRequest(Exception):
@@ -54,10 +61,11 @@ class _Watched(asyncio.StreamReaderProtocol):
 
 
 class Upstream:
-    """The server and its ledger."""
+    """The server and its ledger. `delay_ms`: how long each answer waits before its script begins."""
 
-    def __init__(self) -> None:
+    def __init__(self, delay_ms: int = 0) -> None:
         self.ledger = Ledger()
+        self._delay_ms = delay_ms
 
     async def listen(self, host: str, port: int) -> asyncio.Server:
         """Start; port 0 takes a free one."""
@@ -93,30 +101,45 @@ class Upstream:
         watched = writer.transport.get_protocol()
         assert isinstance(watched, _Watched)
         path = urlsplit(request.target).path
-        if request.method == "POST" and path.endswith("/chat/completions"):
+        dialect = next((DIALECTS[end] for end in DIALECTS if path.endswith(end)), None)
+        if request.method == "POST" and dialect is not None:
             call = self.ledger.open(connection, path, request.headers, request.body)
             watched.call = call
             try:
-                await self._chat(request, call, writer, watched.gone)
+                await self._chat(request, dialect, call, writer, watched.gone)
             except ClientLeft:
                 call.gone()
                 raise
             finally:
                 watched.call = None
             return
-        exchange = Exchange(answers.Ask({}), Call(0, connection, path), writer, watched.gone)
+        exchange = Exchange(answers.Ask({}), openai, Call(0, connection, path), writer, watched.gone)
         await self._other(request, path, exchange)
 
-    async def _chat(self, request: Request, call: Call, writer: asyncio.StreamWriter, gone: asyncio.Event) -> None:
+    async def _chat(
+        self, request: Request, dialect: Dialect, call: Call, writer: asyncio.StreamWriter, gone: asyncio.Event
+    ) -> None:
         try:
             body = json.loads(request.body)
         except ValueError:
             body = None
-        exchange = Exchange(answers.Ask(body if isinstance(body, dict) else {}), call, writer, gone)
-        if not isinstance(body, dict):
-            await exchange.json(400, answers.error(400))
+        ask = answers.Ask(body if isinstance(body, dict) else {})
+        exchange = Exchange(ask, dialect, call, writer, gone)
+        call.dialect, call.model, call.stream, call.images = dialect.NAME, ask.model, ask.stream, ask.images
+        call.body = body if isinstance(body, dict) and len(request.body) <= KEPT_BODY_BYTES else None
+        try:
+            if not isinstance(body, dict):
+                raise answers.Refused("the body is not a JSON object")
+            dialect.check(body, request.headers, call.path)
+        except answers.Refused as refused:
+            call.complaint = refused.message
+            await exchange.json(refused.status, dialect.refusal(refused))
             return
-        call.model, call.stream = exchange.ask.model, exchange.ask.stream
+        if call.path.endswith("/count_tokens"):
+            await exchange.json(200, {"input_tokens": ask.prompt_tokens})
+            return
+        if self._delay_ms:
+            await exchange.pause(self._delay_ms)
         script, arguments = script_of(call.model)
         await script(exchange, arguments)
 
@@ -134,7 +157,7 @@ class Upstream:
             self.ledger.followed_redirects += 1
             await exchange.json(200, {"followed": True})
         else:
-            await exchange.json(404, answers.error(404))
+            await exchange.json(404, openai.error(404))
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request | None:

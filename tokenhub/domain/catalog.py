@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+import numpy as np
+import numpy.typing as npt
+
 from tokenhub.domain.money import Price
 
-PROVIDER_TYPES = ("openai", "demo")
+PROVIDER_TYPES = ("openai", "anthropic", "vllm", "demo")
 """The types that exist; `providers/registry.py` builds a client for each (a test holds both together)."""
 
 MAX_WEIGHT = 100
 
 CAPABILITIES = ("tools", "vision", "json_schema", "streaming")
 """What a model may or may not be able to do, as far as a request can need it."""
+
+ABILITIES = {name: 1 << bit for bit, name in enumerate((*CAPABILITIES, "choices"))}
+"""What a target can do, a bit each: what its model can, and whether its provider gives more than one choice."""
+ONE_CHOICE_TYPES = frozenset({"anthropic"})
+"""Provider types whose protocol has one answer to a request."""
+
+Column = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Positions = npt.NDArray[np.intp]
 
 OPERATOR = "operator"
 """Source of a price that the operator gave."""
@@ -56,6 +70,12 @@ class Model:
     """Which of CAPABILITIES it has; None: not known, so nothing is refused for want of one."""
     price_source: str = ""
     """Who says what it costs: OPERATOR, or name, version and date of the catalogue; "" where nobody does."""
+    known_as: str = ""
+    """The known model ("vendor:id") that what the operator left open was filled in from; "" where there is none."""
+
+
+Complete = Callable[[Model, Provider], Model]
+"""Lays what is publicly known of a model under what the operator said: `KnownModels.complete`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +97,67 @@ class Target:
 
 
 class Facts:
-    """What holds for all targets of a catalog: lets a request skip the checks that none of them can fail."""
-
-    __slots__ = ("has_disabled", "has_endless", "has_unpriced", "least_context_tokens", "provider_ids")
+    """A catalog's targets as columns, made once when it is loaded: arrays in the order of the targets, and what holds
+    for all of them, so that a request can skip the checks that none can fail. What is not known is NaN in a price and
+    infinite in a limit."""
 
     def __init__(self, targets: tuple[Target, ...]) -> None:
-        contexts = [t.model.max_context_tokens for t in targets if t.model.max_context_tokens]
-        self.least_context_tokens: int | None = min(contexts) if contexts else None
-        self.provider_ids = frozenset(target.provider.id for target in targets)
-        self.has_disabled = any(not target.is_offered for target in targets)
-        self.has_unpriced = any(target.model.price is None for target in targets)
-        self.has_endless = any(target.output_cap is None for target in targets)
+        models = [target.model for target in targets]
+        self.targets = targets
+        self.positions: dict[str, int] = {model.id: position for position, model in enumerate(models)}
+        self.weights = _column(model.weight for model in models)
+        self.contexts = _column(model.max_context_tokens or math.inf for model in models)
+        self.output_caps = _column(target.output_cap or math.inf for target in targets)
+        self.input_prices = _column(model.price.input / 1e6 if model.price else math.nan for model in models)
+        """Nano-dollars a token."""
+        self.output_prices = _column(model.price.output / 1e6 if model.price else math.nan for model in models)
+        self.offered = np.array([target.is_offered for target in targets], np.bool_)
+        self.abilities = np.array([_abilities(target) for target in targets], np.uint8)
+        """Bits of ABILITIES; those that are not known are taken for granted."""
+        self.tie_keys = np.array([_tie_key(model.id) for model in models], np.uint64)
+        """Numbers made of the ids, so that ties are broken the same way in whatever catalog the models are."""
+        self._providers = list(dict.fromkeys(target.provider.id for target in targets))
+        self._provider_of = np.array([self._providers.index(target.provider.id) for target in targets], np.intp)
+        self.provider_ids = frozenset(self._providers)
+        self.shared_abilities = int(np.bitwise_and.reduce(self.abilities))
+        self.least_context_tokens = min(self.contexts.tolist(), default=math.inf)
+        self.best_weight = max((target.model.weight for target in targets if target.is_offered), default=0)
+        prices = [model.price for model in models if model.price]
+        tiers = [tier for price in prices for tier in price.tiers]
+        self.tiered = [position for position, model in enumerate(models) if model.price and model.price.tiers]
+        """Where a long request has other prices than these columns say."""
+        self.least_tier_tokens = min((above for above, _ in tiers), default=math.inf)
+        prices += [price for _, price in tiers]
+        self.dearest_input = max((price.input for price in prices), default=0) / 1e6
+        self.dearest_output = max((price.output for price in prices), default=0) / 1e6
+        self.has_disabled = not self.offered.all()
+        self.has_unpriced = bool(np.isnan(self.input_prices).any())
+        self.has_endless = bool(np.isinf(self.output_caps).any())
+
+    def of_providers(self, provider_ids: Set[str]) -> Flags:
+        """Which targets are at one of these providers."""
+        are_these: Flags = np.array([provider_id in provider_ids for provider_id in self._providers], np.bool_)
+        return are_these[self._provider_of]
+
+    def of_models(self, model_ids: Iterable[str]) -> Flags:
+        """Which targets are one of these models."""
+        flags = np.zeros(len(self.targets), np.bool_)
+        flags[[self.positions[model_id] for model_id in model_ids if model_id in self.positions]] = True
+        return flags
+
+
+def _column(values: Iterable[float]) -> Column:
+    return np.fromiter(values, np.float64)
+
+
+def _abilities(target: Target) -> int:
+    has = target.model.capabilities
+    bits = sum(bit for name, bit in ABILITIES.items() if has is None or name in has)
+    return bits & ~ABILITIES["choices"] if target.provider.type in ONE_CHOICE_TYPES else bits | ABILITIES["choices"]
+
+
+def _tie_key(model_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(model_id.encode("utf-8", "replace"), digest_size=8).digest(), "little")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +180,16 @@ class Catalog:
         providers: Iterable[Provider],
         models: Iterable[Model],
         aliases: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+        complete: Complete = lambda model, provider: model,
     ) -> Catalog:
         """Index providers and models; a model without its provider has no target. The demo provider is left out,
-        with its models, as soon as another provider exists."""
+        with its models, as soon as another provider exists. `complete` fills in what the operator left open."""
         known = {provider.id: provider for provider in providers}
         if any(provider.type != "demo" for provider in known.values()):
             known = {key: provider for key, provider in known.items() if provider.type != "demo"}
-        offered = {model.id: model for model in models if model.provider_id in known}
+        offered = {
+            model.id: complete(model, known[model.provider_id]) for model in models if model.provider_id in known
+        }
         targets = tuple(
             Target(known[model.provider_id], model) for model in sorted(offered.values(), key=lambda m: m.id)
         )

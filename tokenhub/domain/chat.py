@@ -148,11 +148,15 @@ class ChatCommand:
     tools: list[Tool] = field(default_factory=list)
     parameters: Parameters = field(default_factory=Parameters)
     policy: JsonObject = field(default_factory=dict)
-    """What the caller set of the policy table, by row name; checked by `domain/policy.py`."""
+    """What the caller set of the policy table in the body, by row name; checked by `domain/policy.py`."""
+    policy_headers: dict[str, str] = field(default_factory=dict)
+    """The same, set in headers."""
     not_forwarded: tuple[str, ...] = ()
     """Top-level fields that cannot be honoured; told in a response header."""
     own_fields: tuple[str, ...] = ()
     """Top-level fields of the body that only its dialect has: left out, and told, where another one answers."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Protocol headers of the caller that a provider of the same dialect may see, lower case."""
 
 
 @dataclass(slots=True)
@@ -252,3 +256,5 @@ class Chunk:
     """0: the event carries usage only."""
     deltas: tuple[Delta, ...] = ()
     stop_sequence: str | None = None
+    has_follower: bool = False
+    """Whether the next chunk is here already, so that both may be sent at once."""

@@ -1,4 +1,5 @@
-"""What a request may cost at most (reserved), probably costs (routing) and did cost (settled), in nano-dollars."""
+"""What a request may cost at most (reserved) and did cost (settled), in nano-dollars. What it probably costs, which
+decides where it goes, is in `observed.py`."""
 
 from __future__ import annotations
 
@@ -22,18 +23,16 @@ def output_bound(target: Target, max_output_tokens: int | None) -> int | None:
 
 def bound_nanousd(price: Price, input_tokens: int, output_tokens: int) -> int:
     """The most a call can cost, whatever the cache does."""
-    return price_tokens((input_tokens + PROVIDER_OVERHEAD_TOKENS, price.dearest_input), (output_tokens, price.output))
-
-
-def estimate_nanousd(price: Price, input_tokens: int, output_tokens: int) -> int:
-    """What a call probably costs."""
-    return price_tokens((input_tokens, price.input), (output_tokens, price.output))
+    input_tokens += PROVIDER_OVERHEAD_TOKENS
+    price = price.at(input_tokens)
+    return price_tokens((input_tokens, price.dearest_input), (output_tokens, price.output))
 
 
 def settle_nanousd(price: Price | None, usage: Usage) -> int:
     """What the usage costs, rounded up once. An unknown price settles at 0; the receipt says that it is unknown."""
     if price is None:
         return 0
+    price = price.at(usage.input)
     cache_read = price.input if price.cache_read is None else price.cache_read
     cache_write = price.input if price.cache_write is None else price.cache_write
     fresh = max(0, usage.input - usage.cache_read - usage.cache_write)

@@ -1,49 +1,45 @@
-"""Which targets may answer a request at all; every one that may not is named with its reason.
+"""Which targets may answer a request at all; every one that may not has its reason, worked out when it is looked at.
 
-What a caller or key demands is hard. What only the server's defaults prefer is set aside where nothing else is left.
+What a caller or their key demands is hard. What the server only prefers is set aside where nothing else is left. The
+reasons themselves are in `checks.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import overload
 
-from tokenhub.domain.catalog import Catalog, Facts, Target
-from tokenhub.domain.chat import ChatCommand
-from tokenhub.domain.cost import bound_nanousd, estimate_nanousd, output_bound
-from tokenhub.domain.keys import ApiKey
-from tokenhub.domain.money import usd_text
-from tokenhub.domain.policy import Policy
+import numpy as np
+import numpy.typing as npt
 
-CONTEXT_HEADROOM = 1.15
-"""Estimates run low on code and on rare scripts; an estimate within 15 % of the context does not fit."""
+from tokenhub.domain.catalog import MAX_WEIGHT, Facts, Flags, Positions, Target
+from tokenhub.domain.checks import CHECKS, Check, Needs, needed_abilities
+from tokenhub.domain.checks import Prepared as Prepared
+from tokenhub.domain.observed import ALL, Observations, Picked
 
 CALLER_REASONS = frozenset(
     {
         "not_allowed",
         "weight_below_minimum",
         "context_overflow",
-        "budget_exceeded",
+        "capability_missing",
         "price_unknown",
         "cost_unbounded",
+        "budget_exceeded",
+        "latency_exceeded",
     }
 )
 """Reasons that the caller's own limits are behind; the others are the server's (health, configuration)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A command with everything merged and measured, ready to be routed. Plain values, can be carried."""
-
-    command: ChatCommand
-    key: ApiKey
-    policy: Policy
-    input_tokens: int
-    """Estimated."""
-    output_tokens: int
-    """Expected, over all choices."""
-    input_bound: int | None
-    """The most the provider can count; None: nothing bounds it."""
+_BY_REASON = {check.reason: check for check in CHECKS}
+WISHES = {
+    "min_weight": ("default_weight", _BY_REASON["weight_below_minimum"]),
+    "max_budget_usd": ("default_budget", _BY_REASON["budget_exceeded"]),
+    "max_latency_ms": ("default_latency", _BY_REASON["latency_exceeded"]),
+}
+"""Rows of the policy that the server may wish for only: under which reason, and how they are checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,163 +62,143 @@ class Candidate:
     bound_nanousd: int
     """What is reserved for an attempt on a budgeted key; 0 for other keys, whose spend has no cap to keep."""
     score: float = 0.0
-    """Lower is better."""
+    """Lower is better: the sum of `parts`."""
+    parts: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
+    """Of cost, latency, errors and weight."""
+    predicted_ms: int | None = None
+    """How long the answer will probably take; None: nothing was seen of it yet."""
+
+
+class Rejections(Sequence[Rejection]):
+    """The targets that are not tried, in the catalog's order; each is described when it is looked at."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._grounds: list[tuple[str, Check, Needs]] = []
+        self._codes: npt.NDArray[np.int8] | None = None
+        """Of each target: 0, or which of the grounds, counted from 1, it is rejected on. None: nothing is."""
+        self._positions: list[int] | None = None
+
+    @property
+    def left(self) -> Flags | None:
+        """Which targets are not rejected; None: all."""
+        return None if self._codes is None else self._codes == 0
+
+    def add(self, reason: str, check: Check, needs: Needs, fails: Flags) -> None:
+        """Reject what fails and was not rejected before."""
+        self._grounds.append((reason, check, needs))
+        if self._codes is None:
+            self._codes = np.zeros(len(fails), np.int8)
+        self._codes[fails & (self._codes == 0)] = len(self._grounds)
+
+    @property
+    def reasons(self) -> set[str]:
+        """Every reason that somebody is rejected for."""
+        used = () if self._codes is None else np.unique(self._codes).tolist()
+        return {self._grounds[code - 1][0] for code in used if code}
+
+    @property
+    def positions(self) -> list[int]:
+        """Where the rejected targets are in the catalog."""
+        if self._positions is None:
+            self._positions = [] if self._codes is None else np.flatnonzero(self._codes).tolist()
+        return self._positions
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @overload
+    def __getitem__(self, index: int) -> Rejection: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Rejection]: ...
+    def __getitem__(self, index: int | slice) -> Rejection | list[Rejection]:
+        if isinstance(index, slice):
+            return [self._describe(position) for position in self.positions[index]]
+        return self._describe(self.positions[index])
+
+    def __add__(self, more: Iterable[Rejection]) -> list[Rejection]:
+        return [*self, *more]
+
+    def _describe(self, position: int) -> Rejection:
+        assert self._codes is not None  # noqa: S101 - for the type checker: there are no positions without codes.
+        reason, check, needs = self._grounds[self._codes[position] - 1]
+        target = self._facts.targets[position]
+        return Rejection(target.model.id, target.provider.id, reason, check.detail(needs, target, position))
 
 
 @dataclass(slots=True)
-class _Needs:
-    """What a request asks of a target, worked out once for all targets."""
+class Eligible:
+    """The targets that may answer, and why the others may not."""
 
-    allowed: tuple[str, ...]
-    min_weight: int
-    context_tokens: int
-    ready: Set[str]
-    is_budgeted: bool
-    needs_price: bool
-    hard_limit_nanousd: int | None
-    input_tokens: int
-    output_tokens: int
-    input_bound: int | None
-    max_output_tokens: int | None
-    choices: int
+    needs: Needs
+    positions: Picked
+    """Where they are in the catalog."""
+    count: int
+    rejections: Rejections
+    set_aside: tuple[str, ...]
+    """Wishes of the server's that would have left nothing."""
+    clamped: Mapping[str, tuple[int, int]]
+    """Rows of the policy that ask for more than there is: what was asked, what is used instead."""
 
-    @staticmethod
-    def of(prepared: Prepared, ready: Set[str]) -> _Needs:
-        policy, command = prepared.policy, prepared.command
-        is_budgeted = prepared.key.monthly_budget_nanousd is not None
-        hard_limit = policy["max_budget_usd"] if policy.set_by("max_budget_usd") == "request" else None
-        return _Needs(
-            allowed=prepared.key.allowed_models,
-            min_weight=policy["min_weight"],
-            context_tokens=int(prepared.input_tokens * CONTEXT_HEADROOM),
-            ready=ready,
-            is_budgeted=is_budgeted,
-            needs_price=is_budgeted or hard_limit is not None,
-            hard_limit_nanousd=hard_limit,
-            input_tokens=prepared.input_tokens,
-            output_tokens=prepared.output_tokens,
-            input_bound=prepared.input_bound,
-            max_output_tokens=command.max_output_tokens,
-            choices=command.choices,
-        )
+    def at(self, picked: Positions) -> Positions:
+        """Where in the catalog some of them are, given by their numbers from 0 to `count`."""
+        return picked if isinstance(self.positions, slice) else self.positions[picked]
+
+    def find(self, model_ids: Iterable[str]) -> list[int]:
+        """The numbers of these models, in the order given; those that are not eligible are left out."""
+        known = self.needs.facts.positions
+        wanted = [known[model_id] for model_id in model_ids if model_id in known]
+        if isinstance(self.positions, slice) or not wanted:
+            return wanted
+        numbers = np.searchsorted(self.positions, wanted).tolist()
+        last = self.count - 1
+        return [n for n, position in zip(numbers, wanted, strict=True) if n <= last and self.positions[n] == position]
 
 
-def _not_offered(target: Target, needs: _Needs) -> str:
-    return "" if target.is_offered else "the model or its provider is disabled"
+def eligible(
+    prepared: Prepared, facts: Facts, observed: Observations, ready: Set[str], spared: Iterable[str] = ()
+) -> Eligible:
+    """Find the targets that may answer. `ready`: providers with a usable client. `spared`: models that the caller
+    named, which the server's wishes do not keep from them."""
+    command, policy = prepared.command, prepared.policy
+    estimates = observed.estimates_nanousd(prepared.input_tokens, command.max_output_tokens, command.choices)
+    needs = Needs(prepared, facts, observed, ready, estimates, needed_abilities(command, facts))
+    asked = policy["min_weight"]
+    best = _best_weight(needs) if asked else MAX_WEIGHT
+    needs.demand(policy.hard, best)
+    rejections = Rejections(facts)
+    for check in CHECKS:
+        if check.applies(needs):
+            rejections.add(check.reason, check, needs, check.fails(needs))
+    set_aside = _grant_wishes(needs, best, rejections, spared)
+    left = rejections.left
+    positions: Picked = ALL if left is None else np.flatnonzero(left)
+    count = len(facts.targets) if isinstance(positions, slice) else len(positions)
+    return Eligible(
+        needs, positions, count, rejections, set_aside, {"min_weight": (asked, best)} if asked > best else {}
+    )
 
 
-def _unlisted(target: Target, needs: _Needs) -> str:
-    return "" if target.model.id in needs.allowed else "this key may not use the model"
+def _best_weight(needs: Needs) -> int:
+    """The greatest weight that the caller can have at all."""
+    if not needs.allowed:
+        return needs.facts.best_weight
+    allowed = needs.facts.of_models(needs.allowed) & needs.facts.offered
+    return int(needs.facts.weights[allowed].max(initial=0))
 
 
-def _light(target: Target, needs: _Needs) -> str:
-    weight = target.model.weight
-    return f"weight {weight} is below {needs.min_weight}" if weight < needs.min_weight else ""
-
-
-def _short(target: Target, needs: _Needs) -> str:
-    context = target.model.max_context_tokens
-    if context and needs.context_tokens > context:
-        return f"about {needs.input_tokens} tokens do not fit {context}"
-    return ""
-
-
-def _not_ready(target: Target, needs: _Needs) -> str:
-    return "" if target.provider.id in needs.ready else f"provider {target.provider.id} has no usable credential"
-
-
-def _unpriced(target: Target, needs: _Needs) -> str:
-    return "it has no price and a budget applies" if target.model.price is None else ""
-
-
-def _unbounded(target: Target, needs: _Needs) -> str:
-    if needs.input_bound is None or output_bound(target, needs.max_output_tokens) is None:
-        return "set max_tokens, or the model's max_context_tokens, and send no files by reference"
-    return ""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One reason not to try a target. `why` gives the detail, "" if the target passes; `applies` tells whether any
-    target of this catalog can fail it for this request: for an ordinary request none can."""
-
-    reason: str
-    why: Callable[[Target, _Needs], str]
-    applies: Callable[[_Needs, Facts], bool]
-
-
-def _may_be_short(needs: _Needs, facts: Facts) -> bool:
-    return facts.least_context_tokens is not None and needs.context_tokens > facts.least_context_tokens
-
-
-def _may_be_unbounded(needs: _Needs, facts: Facts) -> bool:
-    return needs.is_budgeted and (needs.input_bound is None or (facts.has_endless and needs.max_output_tokens is None))
-
-
-CHECKS = (
-    Check("disabled", _not_offered, lambda needs, facts: facts.has_disabled),
-    Check("not_allowed", _unlisted, lambda needs, facts: bool(needs.allowed)),
-    Check("weight_below_minimum", _light, lambda needs, facts: needs.min_weight > 0),
-    Check("context_overflow", _short, _may_be_short),
-    Check("provider_not_ready", _not_ready, lambda needs, facts: not facts.provider_ids <= needs.ready),
-    Check("price_unknown", _unpriced, lambda needs, facts: needs.needs_price and facts.has_unpriced),
-    Check("cost_unbounded", _unbounded, _may_be_unbounded),
-)
-"""In the order in which a rejection is named."""
-
-
-def eligible(catalog: Catalog, prepared: Prepared, ready: Set[str]) -> tuple[list[Candidate], list[Rejection]]:
-    """Split targets into candidates and rejections, keeping their order. `ready`: providers with a usable client."""
-    needs = _Needs.of(prepared, ready)
-    checks = [(check.reason, check.why) for check in CHECKS if check.applies(needs, catalog.facts)]
-    candidates: list[Candidate] = []
-    rejections: list[Rejection] = []
-    for target in catalog.targets:
-        for reason, why in checks:
-            if detail := why(target, needs):
-                rejections.append(Rejection(target.model.id, target.provider.id, reason, detail))
-                break
-        else:
-            candidates.append(_candidate(target, needs))
-    limit = prepared.policy["max_budget_usd"]
-    if limit:
-        candidates = _within(limit, candidates, rejections, prepared)
-    return candidates, rejections
-
-
-def _candidate(target: Target, needs: _Needs) -> Candidate:
-    price = target.model.price
-    if price is None:
-        return Candidate(target, None, 0)
-    estimate = estimate_nanousd(price, needs.input_tokens, needs.output_tokens)
-    if not needs.is_budgeted or needs.input_bound is None:
-        return Candidate(target, estimate, 0)
-    output_tokens = (output_bound(target, needs.max_output_tokens) or 0) * needs.choices
-    return Candidate(target, estimate, bound_nanousd(price, needs.input_bound, output_tokens))
-
-
-def _within(
-    limit_nanousd: int, candidates: list[Candidate], rejections: list[Rejection], prepared: Prepared
-) -> list[Candidate]:
-    """Drop what is dearer than the limit. One that only the server's defaults set spares the named model, and is set
-    aside where it would leave nothing."""
-    is_hard = prepared.policy.set_by("max_budget_usd") == "request"
-    named = "" if is_hard else prepared.command.model
-    kept: list[Candidate] = []
-    dear: list[Candidate] = []
-    for candidate in candidates:
-        fits = (candidate.estimate_nanousd or 0) <= limit_nanousd or candidate.target.model.id == named
-        (kept if fits else dear).append(candidate)
-    if not kept and not is_hard:
-        return candidates
-    reason = "budget_exceeded" if is_hard else "default_budget"
-    rejections += [
-        Rejection(
-            c.target.model.id,
-            c.target.provider.id,
-            reason,
-            f"about {usd_text(c.estimate_nanousd or 0)} USD is more than {usd_text(limit_nanousd)}",
-        )
-        for c in dear
-    ]
-    return kept
+def _grant_wishes(needs: Needs, best_weight: int, rejections: Rejections, spared: Iterable[str]) -> tuple[str, ...]:
+    """Reject what is beyond the server's wishes; gives those that were set aside, as they would leave nothing."""
+    policy = needs.prepared.policy
+    wishes = Needs(needs.prepared, needs.facts, needs.observed, needs.ready, needs.estimates)
+    wishes.demand(lambda name: None if policy.is_hard(name) else policy[name], best_weight)
+    set_aside = []
+    for name, (reason, check) in WISHES.items():
+        if check.applies(wishes):
+            fails = check.fails(wishes) & ~needs.facts.of_models(spared)
+            left = rejections.left
+            if (~fails if left is None else left & ~fails).any():
+                rejections.add(reason, check, wishes, fails)
+            elif left is None or left.any():
+                set_aside.append(name)
+    return tuple(set_aside)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from tokenhub.domain.policy import NO_TERMS, Terms
 
 SCOPES = ("chat", "plan", "embeddings")
 
@@ -32,6 +36,16 @@ class ApiKey:
     """0: the server's default; -1: unlimited; n: n a second with a burst of 2n."""
     allowed_models: tuple[str, ...] = ()
     """Model ids this key may use; empty: all."""
+    policy: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """What its requests have of the policy table where they say nothing themselves: JSON values by row name."""
+    policy_ceilings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """How far its requests may go, whoever asks: JSON values by row name."""
+    terms: Terms = field(init=False, compare=False, repr=False, default=NO_TERMS)
+    """Both of them, as the policy table merges them."""
+
+    def __post_init__(self) -> None:
+        if self.policy or self.policy_ceilings:
+            object.__setattr__(self, "terms", Terms(self.policy, self.policy_ceilings))
 
     def allows(self, model_id: str) -> bool:
         """Whether this key may use the model."""

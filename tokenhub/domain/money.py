@@ -56,11 +56,24 @@ class Price:
     """None: as `input`."""
     cache_write: int | None = None
     """None: as `input`."""
+    cache_write_1h: int | None = None
+    """Of cache entries kept for an hour; None: as `cache_write`. Usage does not tell them apart: only bounds use it."""
+    tiers: tuple[tuple[int, Price], ...] = ()
+    """(tokens, price): what all tokens of a request cost whose input has more than so many. Ascending, dearer each."""
     dearest_input: int = field(init=False)
-    """The highest price an input token can have here; a bound must use it."""
+    """The highest price an input token can have here, in a request that no tier applies to; a bound must use it."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dearest_input", max(self.input, self.cache_read or 0, self.cache_write or 0))
+        prices = (self.input, self.cache_read or 0, self.cache_write or 0, self.cache_write_1h or 0)
+        object.__setattr__(self, "dearest_input", max(prices))
+
+    def at(self, input_tokens: int) -> Price:
+        """The price that applies to a request with so much input."""
+        price = self
+        for above, dearer in self.tiers:
+            if input_tokens > above:
+                price = dearer
+        return price
 
     @staticmethod
     def per_1k_usd(input_usd: int | float | str | Decimal, output_usd: int | float | str | Decimal) -> Price:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from tokenhub.domain.catalog import Catalog, Model, Provider, Target
 from tokenhub.domain.chat import ChatCommand, Chunk, JsonObject, Reply
 from tokenhub.domain.keys import ApiKey
+from tokenhub.domain.observed import Observation, Observations, TargetKey
 from tokenhub.domain.policy import Policy
 
 # ---------------------------------------------------------------- providers
@@ -177,6 +178,15 @@ class State(Protocol):
     def move_epoch(self) -> int:
         """Tell all workers to read the catalog again; gives the new epoch."""
 
+    def observations(self, since: int) -> tuple[int, Mapping[TargetKey, Observation]]:
+        """What was observed of targets: the rows that are newer than a revision (0: all), and the newest revision."""
+
+    def observations_of(self, targets: Iterable[TargetKey]) -> Mapping[TargetKey, Observation]:
+        """The rows of these targets, as far as there are any."""
+
+    def put_observations(self, rows: Mapping[TargetKey, Observation]) -> None:
+        """Insert or replace rows."""
+
     def provider_keys(self) -> Mapping[str, bytes]:
         """Sealed provider keys by provider id."""
 
@@ -282,6 +292,12 @@ class CatalogStore(Protocol):
 
     def delete_alias(self, name: str) -> bool: ...
 
+    def routing_defaults(self) -> Mapping[str, Any]:
+        """What the administrator set of the policy table, by row name."""
+
+    def save_routing_defaults(self, changes: Mapping[str, Any]) -> None:
+        """Set the given ones in one step; None takes one back."""
+
     def origin(self, kind: Kind, row_id: str) -> str | None:
         """Who wrote the row last; None if there is none."""
 
@@ -303,3 +319,7 @@ class Snapshot(Protocol):
     @property
     def defaults(self) -> Policy:
         """The server's routing defaults, laid over the policy table's."""
+
+    @property
+    def observed(self) -> Observations:
+        """What experience says of the catalog's targets."""

@@ -6,21 +6,24 @@ outbox, the request log and `GET /v1/decisions/<id>`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
+from tokenhub.domain.catalog import Model
 from tokenhub.domain.chat import JsonObject, Usage
 from tokenhub.domain.eligibility import Prepared, Rejection
 from tokenhub.domain.itinerary import Attempt, Itinerary
 from tokenhub.domain.keys import Caller
 from tokenhub.domain.money import usd_text
+from tokenhub.domain.ranking import listed
 from tokenhub.errors import ProviderError
 
 Status = Literal["ok", "error", "cancelled"]
 """cancelled: the caller left, or the server had to stop, before the end."""
 
-MAX_CANDIDATES, MAX_REJECTED = 20, 100
+MAX_CANDIDATES, MAX_REJECTED = 10, 100
 """How many are listed on a receipt, the best first; `candidates_total` and `rejected_total` count all of them."""
 
 
@@ -43,10 +46,23 @@ class AttemptRecord:
     message: str = ""
     latency_ms: int = 0
     kept_nanousd: int = 0
+    blame: str = ""
+    """Whose doing a failure was: "caller", "target" or "provider"; "" where it was none, or came from outside."""
 
     def as_json(self) -> JsonObject:
         """The record as it stands on the receipt."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {
+            "number": self.number,
+            "model": self.model,
+            "provider": self.provider,
+            "reason": self.reason,
+            "outcome": self.outcome,
+            "status": self.status,
+            "message": self.message,
+            "latency_ms": self.latency_ms,
+            "kept_nanousd": self.kept_nanousd,
+            "blame": self.blame,
+        }
 
 
 @dataclass(slots=True)
@@ -76,19 +92,26 @@ class Receipt:
     latency_ms: int = 0
     ttft_ms: int | None = None
     not_forwarded: tuple[str, ...] = ()
-    rejections: list[Rejection] = field(default_factory=list)
+    rejections: Sequence[Rejection] = ()
     """Why nothing was eligible, where there is no itinerary."""
+    answering: Model | None = None
+    """The model that answered, or the last one that was tried."""
+    created_at: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.created_at = timestamp(self.created_at_ms)
 
     def attempted(self, attempt: Attempt) -> AttemptRecord:
         """Note that an attempt starts; the record is completed by the dispatcher."""
         target = attempt.target
         record = AttemptRecord(attempt.number, target.model.id, target.provider.id, attempt.reason)
         self.attempts.append(record)
+        self.answering = target.model
         return record
 
     def failed(self, record: AttemptRecord, failure: ProviderError, latency_ms: int) -> None:
         """Note how an attempt failed."""
-        record.outcome, record.status = failure.code, failure.status
+        record.outcome, record.status, record.blame = failure.code, failure.status, failure.blame
         record.message, record.latency_ms = failure.message[:500], latency_ms
 
     @property
@@ -103,7 +126,7 @@ class Receipt:
             "id": self.id,
             "object": "decision",
             "request_id": self.request_id,
-            "created_at": timestamp(self.created_at_ms),
+            "created_at": self.created_at,
             "created_at_ms": self.created_at_ms,
             "key_id": self.caller.key.id,
             "key_name": self.caller.key.name,
@@ -118,8 +141,8 @@ class Receipt:
         """The receipt as stored and shown. Money: `cost_nanousd` is exact, `cost_usd` the same as decimal text."""
         last = self.answered_by
         usage = self.usage or Usage()
-        return {
-            **self.as_opening(),
+        told = self.as_opening()
+        told |= {
             "status": self.status,
             "status_code": self.status_code,
             "error_code": self.error_code,
@@ -136,36 +159,48 @@ class Receipt:
             },
             "cost_nanousd": self.cost_nanousd,
             "cost_usd": usd_text(self.cost_nanousd) if self.price_known else None,
+            "price": self._price(),
             "latency_ms": self.latency_ms,
             "ttft_ms": self.ttft_ms,
             "not_forwarded": list(self.not_forwarded),
             "attempts": [record.as_json() for record in self.attempts],
-            **self._routing(),
+        }
+        return told | self._asked() | self._routed()
+
+    def _price(self) -> JsonObject | None:
+        """What the model that answered costs for so much input, and who says so; None where no price is known."""
+        model = self.answering
+        if model is None or model.price is None:
+            return None
+        price = model.price.at(self.usage.input if self.usage else 0)
+        return {
+            "source": model.price_source,
+            "input_per_1m_nanousd": price.input,
+            "output_per_1m_nanousd": price.output,
         }
 
-    def _routing(self) -> JsonObject:
-        routing: dict[str, Any] = {"policy": {}, "input_tokens_estimated": 0, "candidates": [], "candidates_total": 0}
-        if self.prepared is not None:
-            routing["policy"] = {
-                name: {"value": setting.value, "set_by": setting.set_by}
-                for name, setting in self.prepared.policy.settings.items()
-            }
-            routing["input_tokens_estimated"] = self.prepared.input_tokens
-        if self.itinerary is not None:
-            routing["candidates"] = [
-                {
-                    "model": c.target.model.id,
-                    "provider": c.target.provider.id,
-                    "score": round(c.score, 6),
-                    "estimated_cost_nanousd": c.estimate_nanousd,
-                }
-                for c in self.itinerary.candidates[:MAX_CANDIDATES]
-            ]
-            routing["candidates_total"] = len(self.itinerary.candidates)
-        rejections = self.itinerary.rejections if self.itinerary is not None else self.rejections
-        routing["rejected"] = [
-            {"model": r.model_id, "provider": r.provider_id, "reason": r.reason, "detail": r.detail}
-            for r in rejections[:MAX_REJECTED]
-        ]
-        routing["rejected_total"] = len(rejections)
-        return routing
+    def _asked(self) -> JsonObject:
+        prepared = self.prepared
+        if prepared is None:
+            return {"policy": {}, "input_tokens_estimated": 0, "max_output_tokens": None, "choices": 1}
+        return {
+            "policy": prepared.policy.as_json(),
+            "input_tokens_estimated": prepared.input_tokens,
+            "max_output_tokens": prepared.command.max_output_tokens,
+            "choices": prepared.command.choices,
+        }
+
+    def _routed(self) -> JsonObject:
+        route = self.itinerary or Itinerary((), self.rejections)
+        return {
+            "hint": route.hint.kind,
+            "candidates": listed(route.candidates, MAX_CANDIDATES),
+            "candidates_total": len(route.candidates),
+            "rejected": [
+                {"model": r.model_id, "provider": r.provider_id, "reason": r.reason, "detail": r.detail}
+                for r in route.rejections[:MAX_REJECTED]
+            ],
+            "rejected_total": len(route.rejections),
+            "set_aside": list(route.set_aside),
+            "clamped": {name: list(asked_and_used) for name, asked_and_used in route.clamped.items()},
+        }

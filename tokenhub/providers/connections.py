@@ -57,14 +57,21 @@ class Habits:
 class Connection:
     """A connected socket; `reused` once it has carried an exchange."""
 
-    __slots__ = ("_poll", "idle_since", "reused", "sock")
+    __slots__ = ("_is_plain", "_poll", "idle_since", "reused", "sock")
 
     def __init__(self, sock: gevent.socket.socket) -> None:
         self.sock = sock
         self.reused = False
         self.idle_since = 0.0
+        # TLS may hold bytes that its socket has given already.
+        self._is_plain = type(sock) is gevent.socket.socket
         self._poll = _poll()
         self._poll.register(sock.fileno(), select.POLLIN)
+
+    def wait(self) -> None:
+        """Wait until something arrived, where that can be told without reading. A read tried too early costs more."""
+        if self._is_plain:
+            self.sock._wait(self.sock._read_event)
 
     def readable(self) -> bool:
         """Whether something arrived or the peer hung up: an idle connection is of no use then."""

@@ -102,6 +102,8 @@ class RawExchange:
         self._interrupted = False
         self._encoded = False
         self._reads = 0
+        self._is_drained = True
+        """Whether the last read took all there was, so that the next has to wait."""
 
     def read_some(self, timeout_s: float) -> bytes:
         """Wait for a piece of the body, at most 64 KiB; b"" is its clean end, however often asked.
@@ -235,15 +237,19 @@ class RawExchange:
         """Wait for bytes and parse them."""
         if self._connection is None:
             raise self._failure(ConnectionBroken, "the exchange was closed")
-        sock = self._connection.sock
+        connection = self._connection
+        sock = connection.sock
         sock.settimeout(None)
         self._reads += 1
         try:
             # One timer for all of it: gevent's own would begin again with each byte of a TLS record.
             with gevent.Timeout(min(until, self._ends) - monotonic(), _Late):
+                if self._is_drained:
+                    connection.wait()
                 if self._reads % READS_IN_A_ROW == 0:
                     gevent.sleep(0)
                 data = sock.recv(READ_BYTES)
+                self._is_drained = len(data) < READ_BYTES
         except _Late:
             raise self._late(late, until, what) from None
         except OSError as error:

@@ -12,15 +12,19 @@ from types import MappingProxyType
 
 from tokenhub.domain.catalog import Provider
 from tokenhub.domain.ports import ProviderClient
+from tokenhub.providers.anthropic.client import AnthropicClient
 from tokenhub.providers.demo.client import DemoClient
 from tokenhub.providers.http import HttpClient
 from tokenhub.providers.openai.client import OpenAIClient
+from tokenhub.providers.vllm.client import VllmClient
 
 log = logging.getLogger(__name__)
 
 TYPES: Mapping[str, Callable[[Provider, str, HttpClient], ProviderClient]] = MappingProxyType(
     {
         "openai": OpenAIClient,
+        "anthropic": AnthropicClient,
+        "vllm": VllmClient,
         "demo": lambda provider, api_key, http: DemoClient(),
     }
 )

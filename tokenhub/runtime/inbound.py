@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any
 
 import gevent
+import gevent.socket
 import orjson
 from gunicorn.http.body import Body, ChunkedReader
 from gunicorn.http.errors import (
@@ -106,12 +107,15 @@ class InboundReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no ty
         self._until = 0.0
         self._s_per_byte = 0.0
         self._reads = 0
+        self._is_second = self._is_idle = False
         self.has_begun = False
 
     def await_head(self, idle_s: float) -> None:
         """The next bytes begin a request; they may take `idle_s` to come, and then HEAD_S to be complete."""
         self.has_begun = self.buf.tell() > 0
         self._allow(HEAD_S if self.has_begun else idle_s)
+        self._is_idle = self._is_second and not self.has_begun
+        self._is_second = True
 
     def await_body(self) -> None:
         """The next bytes are a body that the application asks for."""
@@ -135,6 +139,10 @@ class InboundReader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no ty
             raise TimeoutError
         self.sock.settimeout(left_s)
         try:
+            if self._is_idle and type(self.sock) is gevent.socket.socket:
+                # The next request is rarely here before the last answer is out: a read would be in vain.
+                self.sock._wait(self.sock._read_event)
+                self._is_idle = False
             data: bytes = super().chunk(size_hint)
         finally:
             self.sock.settimeout(WRITE_S)

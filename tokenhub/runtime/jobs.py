@@ -1,7 +1,7 @@
 """Background jobs of a worker: each a thread of its own (a greenlet where gevent is patched in), none before `start()`.
 
-What the jobs do is passed in by `wiring.py`. Two small ones live here because they are only about time: the watch on
-the catalog epoch and the watchdog of the hub.
+What the jobs do is passed in by `wiring.py`. Small ones live here because they are only about time: the watches on the
+catalog epoch and on the observations, and the watchdog of the hub.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import gevent
 
 from tokenhub.domain.ports import Offload, State
 from tokenhub.errors import TokenHubError
+from tokenhub.runtime.live import Live
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +153,23 @@ class EpochWatch:
         if epoch != self._handled:
             self._moved(epoch)
             self._handled = epoch
+
+
+class ObservationWatch:
+    """Job: hands what is new of the state's observations to this worker's memory."""
+
+    def __init__(
+        self, state: State, live: Live, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    ) -> None:
+        self._state = state
+        self._live = live
+        self._clock_ms = clock_ms
+        self._revision = 0
+
+    def __call__(self) -> None:
+        """Look once."""
+        self._revision, rows = self._state.observations(self._revision)
+        self._live.observe(rows, self._clock_ms())
 
 
 class HubWatchdog:

@@ -11,24 +11,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gevent import monkey
+
 from tokenhub import config
 from tokenhub.config import Settings
 from tokenhub.domain.catalog import Catalog
+from tokenhub.domain.policy import Policy
 from tokenhub.errors import ConfigurationError, FeatureUnavailable, Stopping, TokenHubError
 from tokenhub.observability import logs
 from tokenhub.observability.drain import BATCH, Drain
 from tokenhub.observability.metrics import Metrics
+from tokenhub.observability.observations import Observer
 from tokenhub.providers.http import HttpClient
 from tokenhub.providers.registry import ProviderRegistry
 from tokenhub.providers.transport import Transport
 from tokenhub.runtime.departures import Departures
-from tokenhub.runtime.jobs import EpochWatch, HubWatchdog, Job, Jobs
+from tokenhub.runtime.jobs import EpochWatch, HubWatchdog, Job, Jobs, ObservationWatch
 from tokenhub.runtime.live import Belief, Live
 from tokenhub.runtime.offload import ThreadOffload
 from tokenhub.runtime.sealing import key_context, sealer_from
 from tokenhub.security import addresses, admin, api_keys
 from tokenhub.security.client_address import ClientAddress
 from tokenhub.services.account import Backlog
+from tokenhub.services.aliases import AliasService
 from tokenhub.services.callers import Callers
 from tokenhub.services.catalog import CatalogService
 from tokenhub.services.chat import ChatService
@@ -36,7 +41,10 @@ from tokenhub.services.dispatch import Dispatcher, Limits
 from tokenhub.services.keys import KeyService
 from tokenhub.services.logs import LogService
 from tokenhub.services.pace import FULL_ROWS, Pace
+from tokenhub.services.routing import RoutingService
+from tokenhub.services.routing_config import RoutingConfigService, laid_over
 from tokenhub.state.sqlite import SqliteState
+from tokenhub.storage import known_models
 from tokenhub.storage.catalog_store import SqlCatalogStore
 from tokenhub.storage.database import Database, engine_for
 from tokenhub.storage.request_log import SqlRequestLog
@@ -64,8 +72,11 @@ class Runtime:
     callers: Callers
     chat: ChatService
     catalog: CatalogService
+    aliases: AliasService
+    routing: RoutingService
     keys: KeyService
     logs: LogService
+    routing_config: RoutingConfigService
     metrics: Metrics
     store: SqlCatalogStore
     request_log: SqlRequestLog
@@ -84,11 +95,13 @@ class Runtime:
 def build(settings: Settings, *, status_of: Callable[[TokenHubError], int]) -> Runtime:
     """Make the parts of one worker. Opens nothing; files and databases may be bad, calls then raise Unavailable."""
     worker_id = f"{os.getpid()}-{secrets.token_hex(4)}"
-    state = SqliteState(settings.state_path, worker_id=worker_id)
+    together = monkey.is_module_patched("threading")  # as in gunicorn's workers: then all callers are greenlets
+    state = SqliteState(settings.state_path, worker_id=worker_id, together=together)
     offload = ThreadOffload(THREADS)
     database = Database(engine_for(settings.db_url), offload)
-    store, request_log = SqlCatalogStore(database), SqlRequestLog(database)
-    live = Live(_belief(settings, Catalog()))
+    known = known_models.load()
+    store, request_log = SqlCatalogStore(database, known), SqlRequestLog(database)
+    live = Live(_belief(settings, Catalog(), settings.default_policy))
     providers = ProviderRegistry(HttpClient(Transport(allow_address=addresses.may_be_called)))
     backlog, pace = Backlog(state), Pace()
     callers = Callers(state, _key_hash, live.rates)
@@ -112,9 +125,14 @@ def build(settings: Settings, *, status_of: Callable[[TokenHubError], int]) -> R
         pace=pace,
         callers=callers,
         chat=chat,
-        catalog=CatalogService(store, state, _seal(settings.data_dir), _ask_master),
+        catalog=CatalogService(store, state, _seal(settings.data_dir), _ask_master, known),
+        aliases=AliasService(store, state),
+        routing=RoutingService(live, providers, state),
         keys=KeyService(state, api_keys),
         logs=LogService(state, request_log),
+        routing_config=RoutingConfigService(
+            store, state, lambda: config.overlaid(settings, state.settings()).default_policy
+        ),
         metrics=Metrics(lambda: live.catalog, multiprocess=config.shares_metrics()),
         store=store,
         request_log=request_log,
@@ -182,17 +200,20 @@ def refresh(runtime: Runtime, epoch: int) -> None:
     runtime.providers.rebuild(
         catalog.providers.values(), _opened(runtime.front.data_dir, runtime.state.provider_keys())
     )
-    runtime.live.swap(_belief(settings, catalog))
+    defaults, unread = laid_over(settings.default_policy, runtime.store.routing_defaults())
+    if unread:
+        log.error("routing_defaults_unreadable", extra={"names": unread})
+    runtime.live.swap(_belief(settings, catalog, defaults))
     logs.set_level(settings.log_level)
 
 
-def _belief(settings: Settings, catalog: Catalog) -> Belief:
-    return Belief(catalog, settings.default_policy, settings.rate_limit_rps, settings.rate_limit_burst)
+def _belief(settings: Settings, catalog: Catalog, defaults: Policy) -> Belief:
+    return Belief(catalog, defaults, settings.rate_limit_rps, settings.rate_limit_burst)
 
 
 def _jobs(runtime: Runtime) -> list[Job]:
     state = runtime.state
-    drain = Drain(state, runtime.request_log, [runtime.metrics.observe])
+    drain = Drain(state, runtime.request_log, [runtime.metrics.observe, Observer(state).learn])
 
     def drained() -> bool:
         rows = drain.run_once()
@@ -205,8 +226,9 @@ def _jobs(runtime: Runtime) -> list[Job]:
     return [
         Job("alive", 5.0, lambda: state.alive(runtime.worker_id, os.getpid(), WORKER_LIFE_S)),
         Job("epoch", 0.25, EpochWatch(state.epoch, lambda epoch: refresh(runtime, epoch))),
+        Job("observed", 1.0, ObservationWatch(state, runtime.live)),
         Job("backlog", 0.25, runtime.backlog.retry),
-        Job("drain", 0.2, drained, lease="drain"),
+        Job("drain", 0.5, drained, lease="drain"),
         Job("pace", 0.5, look_at_backlog),
         Job("reconcile", 5.0, lambda: state.reconcile(RECONCILE_BATCH) == RECONCILE_BATCH, lease="reconcile"),
         Job("housekeeping", 1.0, state.housekeeping, lease="housekeeping", pooled=True),

@@ -6,6 +6,7 @@ application. What is read from a client is in inbound.py.
 
 from __future__ import annotations
 
+import functools
 import logging
 import resource
 from typing import Any
@@ -15,6 +16,7 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
 from tokenhub.runtime.inbound import WRITE_S, InboundReader, InboundRequest, Refused
+from tokenhub.runtime.outbound import FrozenConfig, OutboundResponse, base_environ, environ_of
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +42,15 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         request: InboundRequest | None = None
         unread = False
         try:
-            name = listener.getsockname()
+            base = self._base_environ(listener)
             number = 0
             while True:
-                reader.await_head(self.cfg.keepalive)
+                reader.await_head(self._frozen.keepalive)
                 request, number = None, number + 1
-                request = InboundRequest(self.cfg, reader, addr, number)
-                self.handle_request(name, request, client, addr)
-                if not request.body.finish():
+                request = InboundRequest(self._frozen, reader, addr, number)
+                if not self._answer(request, client, environ_of(request, client, addr, base)):
                     break
-        except StopIteration:  # The client closed, or the response said that this was the last one.
+        except StopIteration:  # The client closed.
             pass
         except (ConnectionError, TimeoutError, NoMoreData) as error:
             log.debug("connection_ended", extra={"why": type(error).__name__})
@@ -61,6 +62,46 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
                 util.close_graceful(client, LINGER_S, LINGER_BYTES)
             else:
                 util.close(client)
+
+    @functools.cached_property
+    def _frozen(self) -> FrozenConfig:
+        return FrozenConfig(self.cfg)
+
+    @functools.cached_property
+    def _base_environs(self) -> dict[Any, dict[str, Any]]:
+        return {}
+
+    def _base_environ(self, listener: Any) -> dict[str, Any]:
+        name = listener.getsockname()
+        if name not in self._base_environs:
+            self._base_environs[name] = base_environ(self._frozen, name)
+        return self._base_environs[name]
+
+    def _answer(self, request: InboundRequest, client: Any, environ: dict[str, Any]) -> bool:
+        """Have the application answer. False where the connection ends with this answer."""
+        self.nr += 1
+        if self.nr == self.max_requests:
+            log.info("worker_retires", extra={"requests": self.nr})
+            self.alive = False
+        response = OutboundResponse(request, client, closes=not self.alive or not self._frozen.keepalive)
+        try:
+            pieces = self.wsgi(environ, response.start_response)
+            try:
+                for piece in pieces:
+                    response.write(piece)
+                response.close()
+            finally:
+                if hasattr(pieces, "close"):
+                    pieces.close()
+        except OSError:
+            raise
+        except Exception as error:
+            if not response.is_begun:
+                raise
+            # Half an answer is out: nothing may follow it on this connection.
+            log.error("response_broken", exc_info=error)
+            return False
+        return not response.closes and bool(request.body.finish())
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer for what the application could not answer."""

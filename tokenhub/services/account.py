@@ -130,6 +130,7 @@ class Account:
         """Settle an answer that ended early, after (part of) it was delivered; `usage` None: nothing was."""
         if record.outcome == "pending":
             record.outcome, record.message = error.code, error.message[:500]
+            record.blame = error.blame if isinstance(error, ProviderError) else ""
         self._note(error)
         self._close(status, 200, usage)
 

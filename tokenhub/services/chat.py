@@ -5,7 +5,7 @@ Every inbound dialect comes through here; a new one adds a door, nothing in this
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +15,7 @@ from tokenhub.domain import selection
 from tokenhub.domain.catalog import Catalog
 from tokenhub.domain.chat import ChatCommand, Chunk, Reply, Usage
 from tokenhub.domain.eligibility import Prepared
+from tokenhub.domain.ids import ordered_id
 from tokenhub.domain.itinerary import Attempt, Itinerary
 from tokenhub.domain.keys import Caller
 from tokenhub.domain.policy import Policy
@@ -57,6 +58,8 @@ class ChatStream:
 
     def __init__(self, opened: OpenStream, walk: Walk) -> None:
         self.receipt = walk.account.receipt
+        self.dialect = opened.stream.dialect
+        """Which dialect the provider speaks: whether its chunks are forwarded or written anew."""
         self.usage: Usage | None = None
         """What is billed, once the end is reached."""
         self._opened = opened
@@ -82,6 +85,7 @@ class ChatStream:
         try:
             for chunk in self._opened.head:
                 self._count(chunk)
+                chunk.has_follower = chunk is not self._opened.head[-1]
                 yield chunk
             while (following := self._following()) is not None:
                 self._count(following)
@@ -151,6 +155,7 @@ class ChatService:
         account = walk.account
         with self._settling(account):
             reply = self._dispatcher.send(walk)
+            account.receipt.not_forwarded += reply.not_forwarded
             usage = believable(reply.usage, walk.prepared, reply.text_bytes, 0)
             account.answered(account.receipt.attempts[-1], usage)
             reply.usage = usage
@@ -162,6 +167,7 @@ class ChatService:
         account = walk.account
         with self._settling(account):
             opened = self._dispatcher.open(walk)
+            account.receipt.not_forwarded += opened.stream.not_forwarded
             account.receipt.ttft_ms = elapsed_ms(account.started)
             return ChatStream(opened, walk)
 
@@ -180,9 +186,11 @@ class ChatService:
         receipt = self._receipt(prepared, caller, request_id)
         account = Account(self._state, self._backlog, receipt, started)
         try:
-            itinerary = selection.select(prepared, catalog, self._providers.ready(), receipt.id)
+            itinerary = selection.select(
+                prepared, catalog, self._providers.ready(), receipt.id, self._snapshot.observed
+            )
         except NoEligibleModel as error:
-            receipt.rejections = list(error.rejections)
+            receipt.rejections = error.rejections
             self._log_refusal(account, error)
             raise
         receipt.itinerary = itinerary
@@ -195,11 +203,11 @@ class ChatService:
         return catalog, self._snapshot.defaults
 
     def _receipt(self, prepared: Prepared, caller: Caller, request_id: str) -> Receipt:
-        command = prepared.command
+        command, now_ms = prepared.command, self._clock_ms()
         return Receipt(
-            id=f"dec_{secrets.token_hex(16)}",
+            id=ordered_id("dec_", now_ms, os.urandom(10)),
             request_id=request_id,
-            created_at_ms=self._clock_ms(),
+            created_at_ms=now_ms,
             caller=caller,
             dialect=command.dialect,
             stream=command.stream,

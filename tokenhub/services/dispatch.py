@@ -125,9 +125,8 @@ class Dispatcher:
 
     def _end(self, walk: Walk) -> float:
         """When the whole request must be over, as time.monotonic()."""
-        policy = walk.prepared.policy
-        wished_ms = policy["max_latency_ms"] if policy.set_by("max_latency_ms") == "request" else 0
-        return walk.account.started + min(self._limits.request_s, wished_ms / 1000 or self._limits.request_s)
+        demanded_ms = walk.prepared.policy.hard("max_latency_ms") or 0
+        return walk.account.started + min(self._limits.request_s, demanded_ms / 1000 or self._limits.request_s)
 
     def _deadlines(self, walk: Walk) -> Deadlines:
         left_s = self._end(walk) - time.monotonic()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tokenhub.domain import policy
 from tokenhub.domain.keys import SCOPES, ApiKey
 from tokenhub.domain.ports import State
 from tokenhub.errors import NotFound
@@ -28,6 +29,8 @@ RULES: dict[str, rules.Rule] = {
     "rate_limit_rps": rules.whole(-1, MAX_RPS),
     "allowed_models": rules.model_ids,
     "enabled": rules.flag,
+    "policy": rules.mapping(policy.readers("key")),
+    "policy_ceilings": rules.mapping(policy.CEILING_READERS),
 }
 
 

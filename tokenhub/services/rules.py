@@ -22,6 +22,7 @@ Rule = Callable[[Any], Any]
 
 MAX_NAME = 128
 MAX_URL = 2048
+MAX_ENDPOINTS = 32
 MAX_SECRET = 8192
 MAX_ALLOWED_MODELS = 1000
 MAX_PER_1K_USD = 1000
@@ -31,13 +32,15 @@ UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|[smhd]))+", re.ASCII)
 _DURATION_PART = re.compile(r"([0-9.]+)(ms|[smhd])", re.ASCII)
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_API_VERSION = re.compile(r"api-version=[A-Za-z0-9._-]{1,64}", re.ASCII)
 _SECRET = re.compile(r"[!-~]+", re.ASCII)
 _BIDI_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def check(values: Mapping[str, Any], rules: Mapping[str, Rule], where: str = "") -> dict[str, Any]:
     """All values, clean. Raises InvalidRequest with a message for each bad or unknown field, at `where` + its name."""
-    clean, problems = {}, {}
+    clean: dict[str, Any] = {}
+    problems: dict[str, Sequence[str]] = {}
     for name, value in values.items():
         if name not in rules:
             problems[where + name] = ["unknown field"]
@@ -46,6 +49,8 @@ def check(values: Mapping[str, Any], rules: Mapping[str, Rule], where: str = "")
             clean[name] = rules[name](value)
         except ValueError as error:
             problems[where + name] = [str(error)]
+        except InvalidRequest as error:
+            problems |= {f"{where}{name}.{inner}": messages for inner, messages in (error.fields or {}).items()}
     if problems:
         raise invalid(problems)
     return clean
@@ -97,10 +102,31 @@ def one_of(*choices: str) -> Rule:
 
 
 def base_url(value: Any) -> str:
-    """Where a provider is; without a slash at its end. "" where there is none."""
+    """Where a provider is, without a slash at its end; Azure's `?api-version=...` may follow. "" for none."""
     text = _string(value)
     if not text:
         return ""
+    text, question, query = text.partition("?")
+    if question and not _API_VERSION.fullmatch(query):
+        raise ValueError("must not contain a query other than ?api-version=...; keys go into api_key")
+    return plain_url(text) + question + query
+
+
+def plain_urls(value: Any) -> tuple[str, ...]:
+    """URLs of further servers, none of them twice; null is none."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > MAX_ENDPOINTS:
+        raise ValueError(f"must be an array of at most {MAX_ENDPOINTS} URLs")
+    urls = tuple(plain_url(url) for url in value)
+    if len(set(urls)) < len(urls):
+        raise ValueError("must not contain the same URL twice")
+    return urls
+
+
+def plain_url(value: Any) -> str:
+    """A URL without user information, query and fragment, and without a slash at its end."""
+    text = _string(value)
     if len(text) > MAX_URL or not _SECRET.fullmatch(text) or "\\" in text:
         raise ValueError(f"must be a URL of at most {MAX_URL} printable ASCII characters")
     try:
@@ -231,6 +257,20 @@ def instant_ms(value: Any) -> int | None:
         return int(datetime.fromisoformat(text.upper()).timestamp() * 1000)
     except (ValueError, OverflowError) as error:
         raise ValueError("must be a time such as 2030-01-31T12:00:00Z") from error
+
+
+def mapping(inner: Mapping[str, Rule]) -> Rule:
+    """A rule that takes an object whose fields pass these rules, and gives it as it came; null is empty."""
+
+    def rule(value: Any) -> dict[str, Any]:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise ValueError("must be an object")
+        check(value, inner)
+        return value
+
+    return rule
 
 
 def _string(value: Any) -> str:

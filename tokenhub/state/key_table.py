@@ -12,18 +12,20 @@ from tokenhub.errors import Conflict
 from tokenhub.state.driver import Driver, Execute, Row
 
 _SELECT = """SELECT id, name, prefix, scopes, version, enabled, created_at_ms, last_used_at_ms, expires_at_ms,
-    rotation_days, monthly_budget_nanousd, budget_reset_at_ms, rate_limit_rps, allowed_models FROM api_keys"""
+    rotation_days, monthly_budget_nanousd, budget_reset_at_ms, rate_limit_rps, allowed_models, policy,
+    policy_ceilings FROM api_keys"""
 _BY_ID = _SELECT + " WHERE id = ?"
 _BY_HASH = _SELECT + " WHERE key_hash = ?"
 _PAGE = _SELECT + " ORDER BY created_at_ms DESC, id DESC LIMIT ? OFFSET ?"
 _COUNT = "SELECT count(*) FROM api_keys"
 _INSERT = """INSERT INTO api_keys (name, prefix, scopes, version, enabled, expires_at_ms, rotation_days,
-    monthly_budget_nanousd, budget_reset_at_ms, rate_limit_rps, allowed_models, id, created_at_ms, last_used_at_ms,
-    key_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id"""
+    monthly_budget_nanousd, budget_reset_at_ms, rate_limit_rps, allowed_models, policy, policy_ceilings, id,
+    created_at_ms, last_used_at_ms, key_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO NOTHING RETURNING id"""
 # last_used_at_ms is not among these: admission writes that column alone, and neither may undo the other.
 _UPDATE = """UPDATE api_keys SET name = ?, prefix = ?, scopes = ?, version = ?, enabled = ?, expires_at_ms = ?,
     rotation_days = ?, monthly_budget_nanousd = ?, budget_reset_at_ms = ?, rate_limit_rps = ?, allowed_models = ?,
-    key_hash = COALESCE(?, key_hash) WHERE id = ?"""
+    policy = ?, policy_ceilings = ?, key_hash = COALESCE(?, key_hash) WHERE id = ?"""
 _DELETE = "DELETE FROM api_keys WHERE id = ? RETURNING id"
 
 
@@ -77,8 +79,8 @@ def _only(rows: Sequence[Row]) -> ApiKey | None:
 
 
 def _key(row: Row) -> ApiKey:
-    key_id, name, prefix, scopes, version, enabled, created_ms, used_ms, *limits, models = row
-    expires_ms, days, budget, reset_ms, rps = limits
+    key_id, name, prefix, scopes, version, enabled, created_ms, used_ms, *limits = row
+    expires_ms, days, budget, reset_ms, rps, models, policy, ceilings = limits
     return ApiKey(
         id=key_id,
         name=name,
@@ -94,6 +96,8 @@ def _key(row: Row) -> ApiKey:
         budget_reset_at_ms=reset_ms,
         rate_limit_rps=rps,
         allowed_models=tuple(json.loads(models)),
+        policy=json.loads(policy),
+        policy_ceilings=json.loads(ceilings),
     )
 
 
@@ -110,4 +114,6 @@ def _changeable(key: ApiKey) -> Row:
         key.budget_reset_at_ms,
         key.rate_limit_rps,
         json.dumps(key.allowed_models),
+        json.dumps(key.policy),
+        json.dumps(key.policy_ceilings),
     )

@@ -17,6 +17,7 @@ from tokenhub.errors import Unavailable
 from tokenhub.state.coordination import EARLIER_BOOT_MS, Coordination, everyone_was_heard
 from tokenhub.state.driver import Driver, Execute
 from tokenhub.state.key_table import KeyTable
+from tokenhub.state.observations import ObservationTable
 from tokenhub.state.receipts import decode, died, encode
 
 USED_EVERY_MS = 60_000
@@ -59,7 +60,7 @@ _ORPHANS = """SELECT r.decision_id, r.kept_nanousd + r.doubtful_nanousd, r.recei
     LIMIT ?"""
 
 _QUEUE = "INSERT INTO outbox (decision_id, settled_at_ms, receipt) VALUES (?, ?, ?)"
-_OUTBOX = "SELECT receipt FROM outbox ORDER BY settled_at_ms LIMIT ?"
+_OUTBOX = "SELECT receipt FROM outbox ORDER BY decision_id LIMIT ?"
 _OUTBOX_ROWS = "SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?) AS waiting"
 _FORGET = "DELETE FROM outbox WHERE decision_id = ?"
 _RECEIPT = """SELECT receipt, 0 FROM outbox WHERE decision_id = ?
@@ -74,7 +75,7 @@ class _Refusal(Exception):
         self.refused = refused
 
 
-class Ledger(KeyTable, Coordination):
+class Ledger(KeyTable, Coordination, ObservationTable):
     """The port `State`, over any driver."""
 
     def __init__(
@@ -83,8 +84,8 @@ class Ledger(KeyTable, Coordination):
         """`clock_ms` is the wall clock; `uptime_ms` one that is never set, the same in all processes of the state."""
         KeyTable.__init__(self, driver)
         Coordination.__init__(self, driver, uptime_ms)
+        ObservationTable.__init__(self, driver, clock_ms)
         self._worker_id = worker_id
-        self._clock_ms = clock_ms
 
     def admit(self, opening: Opening) -> Refused | None:
         """Check the key's version, take from the rates, reserve the budget, open the record: all, or nothing."""

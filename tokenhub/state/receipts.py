@@ -38,10 +38,16 @@ def died(opening: JsonObject, cost_nanousd: int) -> JsonObject:
         "attempts": [],
         "policy": {},
         "input_tokens_estimated": 0,
+        "max_output_tokens": None,
+        "choices": 1,
+        "price": None,
+        "hint": "",
         "candidates": [],
         "candidates_total": 0,
         "rejected": [],
         "rejected_total": 0,
+        "set_aside": [],
+        "clamped": {},
     }
     tokens = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
     return {

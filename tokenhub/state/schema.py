@@ -8,7 +8,9 @@ from an earlier boot and counts for nothing. BYTEA: PostgreSQL's name, and SQLit
 
 from __future__ import annotations
 
-VERSION = 1
+from collections.abc import Mapping
+
+VERSION = 2
 
 META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY NOT NULL, value BIGINT NOT NULL)"
 """Before the others, and the same in every version: it says which form the rest has."""
@@ -29,7 +31,9 @@ TABLES = (
         monthly_budget_nanousd BIGINT,
         budget_reset_at_ms BIGINT,
         rate_limit_rps BIGINT NOT NULL,
-        allowed_models TEXT NOT NULL
+        allowed_models TEXT NOT NULL,
+        policy TEXT NOT NULL DEFAULT '{}',
+        policy_ceilings TEXT NOT NULL DEFAULT '{}'
     )""",
     """CREATE TABLE IF NOT EXISTS budgets (
         key_id TEXT NOT NULL,
@@ -63,6 +67,13 @@ TABLES = (
         expires_ms BIGINT NOT NULL
     )""",
     "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL)",
+    """CREATE TABLE IF NOT EXISTS observations (
+        model_id TEXT NOT NULL,
+        provider_id TEXT NOT NULL,
+        revision BIGINT NOT NULL,
+        observed TEXT NOT NULL,
+        PRIMARY KEY (model_id, provider_id)
+    )""",
     "CREATE TABLE IF NOT EXISTS provider_keys (provider_id TEXT PRIMARY KEY NOT NULL, sealed BYTEA NOT NULL)",
 )
 
@@ -75,9 +86,18 @@ OUTBOX = """CREATE TABLE IF NOT EXISTS outbox (
 
 INDEXES = (
     "CREATE INDEX IF NOT EXISTS api_keys_by_age ON api_keys (created_at_ms, id)",
-    "CREATE INDEX IF NOT EXISTS outbox_by_age ON outbox (settled_at_ms)",
+    "DROP INDEX IF EXISTS outbox_by_age",  # Decision ids sort by their time: one tree less to write.
 )
+
+UPGRADES: Mapping[int, tuple[str, ...]] = {
+    1: (
+        "ALTER TABLE api_keys ADD COLUMN policy TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE api_keys ADD COLUMN policy_ceilings TEXT NOT NULL DEFAULT '{}'",
+    ),
+}
+"""From each earlier form to the one after it. Tables that are new need nothing here."""
 
 FIRST_ROWS = "INSERT INTO meta (name, value) VALUES ('schema', ?), ('epoch', 1) ON CONFLICT (name) DO NOTHING"
 
 READ_VERSION = "SELECT value FROM meta WHERE name = 'schema'"
+WRITE_VERSION = "UPDATE meta SET value = ? WHERE name = 'schema'"

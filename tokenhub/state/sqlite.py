@@ -17,7 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import apsw
 
@@ -26,10 +26,10 @@ from tokenhub.state import schema
 from tokenhub.state.coordination import sweep
 from tokenhub.state.driver import Execute, Row
 from tokenhub.state.ledger import Ledger
+from tokenhub.state.together import FIRST_PAUSE_S, LONGEST_PAUSE_S, Entry, Locked, Together
 
 T = TypeVar("T")
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.001, 0.05
 START_WAIT_MS = 10_000
 HOUSEKEEPING_WAIT_MS, RESTART_WAIT_MS = 2_000, 100
 CHECKED_WHOLE_BYTES = 256 * 1024 * 1024
@@ -52,7 +52,13 @@ class SqliteDriver:
     before a fork. Threads may share it; greenlets never meet in a transaction."""
 
     def __init__(
-        self, path: str, *, sleep: Callable[[float], object], busy_wait_s: float, busy_timeout_ms: int = 0
+        self,
+        path: str,
+        *,
+        sleep: Callable[[float], object],
+        busy_wait_s: float,
+        busy_timeout_ms: int = 0,
+        together: bool = False,
     ) -> None:
         self._path = path
         self._sleep = sleep
@@ -61,22 +67,25 @@ class SqliteDriver:
         self._lock = threading.Lock()
         self._cursor: apsw.Cursor | None = None
         self._file: tuple[int, int] | None = None
+        self._together = Together(self._commit, busy_wait_s=busy_wait_s) if together else None
 
     def write(self, work: Callable[[Execute], T]) -> T:
-        """Run `work` between BEGIN IMMEDIATE and COMMIT; on any exception roll back."""
+        """Run `work` between BEGIN IMMEDIATE and COMMIT; on any exception undo what it did."""
+        if self._together is not None:
+            return self._together(work)
+        entry = Entry(work)
+        self._patiently(lambda cursor: _transact(cursor, (entry,)))
+        return entry.outcome()
 
-        def transact(cursor: apsw.Cursor) -> T:
-            cursor.execute("BEGIN IMMEDIATE")
-            try:
-                result = work(lambda statement, parameters: cursor.execute(statement, parameters).fetchall())
-                cursor.execute("COMMIT")
-            except BaseException:
-                if cursor.connection.in_transaction:  # A full disk has rolled back already.
-                    cursor.execute("ROLLBACK")
-                raise
-            return result
-
-        return self._patiently(transact)
+    def _commit(self, entries: Sequence[Entry[Any]]) -> None:
+        """One transaction for all of them. Raises Locked."""
+        try:
+            self._once(lambda cursor: _transact(cursor, entries))
+        except apsw.BusyError as error:
+            raise Locked from error
+        except (apsw.Error, Unavailable) as error:
+            for entry in entries:
+                entry.error = _translated(error)
 
     def read(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Run one statement outside of any transaction."""
@@ -110,11 +119,9 @@ class SqliteDriver:
                 return self._once(step)
             except apsw.BusyError as error:
                 if waited_s >= self._busy_wait_s:
-                    raise _unavailable("the state is locked") from error
-            except apsw.FullError as error:
-                raise _unavailable("the state has no room left") from error
+                    raise _translated(error) from error
             except apsw.Error as error:
-                raise _unavailable("the state cannot be used at the moment") from error
+                raise _translated(error) from error
             self._sleep(pause_s)
             waited_s, pause_s = waited_s + pause_s, min(2 * pause_s, LONGEST_PAUSE_S)
 
@@ -177,10 +184,12 @@ class SqliteState(Ledger):
         uptime_ms: Callable[[], int] = uptime_ms,
         sleep: Callable[[float], object] = time.sleep,
         busy_wait_s: float = 2.0,
+        together: bool = False,
     ) -> None:
-        """`busy_wait_s`: how long a call waits for another writer, by `sleep`, before it raises Unavailable."""
+        """`busy_wait_s`: how long a call waits for another writer, by `sleep`, before it raises Unavailable.
+        `together`: whether all calls come from greenlets of one hub, whose writes then share transactions."""
         self._path = str(path)
-        driver = SqliteDriver(self._path, sleep=sleep, busy_wait_s=busy_wait_s)
+        driver = SqliteDriver(self._path, sleep=sleep, busy_wait_s=busy_wait_s, together=together)
         super().__init__(driver, worker_id=worker_id, clock_ms=clock_ms, uptime_ms=uptime_ms)
 
     def housekeeping(self) -> None:
@@ -251,9 +260,13 @@ def _prepare(connection: apsw.Connection, path: str) -> None:
     # WITHOUT ROWID: one tree a table instead of two, so less to write in each transaction. Large rows do not gain.
     connection.execute(schema.META + " WITHOUT ROWID")
     connection.execute(schema.FIRST_ROWS, (schema.VERSION,))
-    found = connection.execute(schema.READ_VERSION).fetchall()[0][0]
-    if found != schema.VERSION:
+    found = int(connection.execute(schema.READ_VERSION).get)
+    if not 1 <= found <= schema.VERSION:
         raise ConfigurationError(path, f"its form is {found}, this TokenHub knows {schema.VERSION}: run a newer one")
+    for version in range(found, schema.VERSION):
+        for statement in schema.UPGRADES[version]:
+            connection.execute(statement)
+        connection.execute(schema.WRITE_VERSION, (version + 1,))
     for table in schema.TABLES:
         connection.execute(table + " WITHOUT ROWID")
     for statement in (schema.OUTBOX, *schema.INDEXES):
@@ -272,6 +285,41 @@ def _check(connection: apsw.Connection, path: str) -> None:
 
 def _damaged(path: str, why: str) -> ConfigurationError:
     return ConfigurationError(path, f"the state file is damaged ({why}): restore it from a backup")
+
+
+def _transact(cursor: apsw.Cursor, entries: Sequence[Entry[Any]]) -> None:
+    """Run all of them in one transaction. One that raises is undone alone, and keeps its error for its owner."""
+
+    def execute(statement: str, parameters: Sequence[object]) -> list[Row]:
+        return cursor.execute(statement, parameters).fetchall()
+
+    cursor.execute("BEGIN IMMEDIATE")
+    try:
+        for entry in entries:
+            cursor.execute("SAVEPOINT one")
+            try:
+                entry.run(execute)
+            except apsw.Error:
+                raise
+            except Exception as error:  # Whatever it is: its owner gets it, in their own greenlet.
+                entry.error = error
+                cursor.execute("ROLLBACK TO one")
+            cursor.execute("RELEASE one")
+        cursor.execute("COMMIT")
+    except BaseException:
+        if cursor.connection.in_transaction:  # A full disk has rolled back already.
+            cursor.execute("ROLLBACK")
+        raise
+
+
+def _translated(error: Exception) -> Unavailable:
+    if isinstance(error, Unavailable):
+        return error
+    if isinstance(error, apsw.BusyError):
+        return _unavailable("the state is locked")
+    if isinstance(error, apsw.FullError):
+        return _unavailable("the state has no room left")
+    return _unavailable("the state cannot be used at the moment")
 
 
 def _unavailable(message: str) -> Unavailable:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tokenhub.domain.catalog import OPERATOR, Catalog, Model, Provider
+from tokenhub.domain.known_models import KnownModels
 from tokenhub.domain.money import Price
 from tokenhub.domain.ports import Kind
 from tokenhub.errors import Conflict
 from tokenhub.storage.database import Database
-from tokenhub.storage.rows import AliasRow, ModelRow, ProviderRow, SeedRow
+from tokenhub.storage.rows import AliasRow, ModelRow, ProviderRow, RoutingDefaultRow, SeedRow
 
 
 class SqlCatalogStore:
     """The catalog as the operator keeps it. Every method is one transaction; raises Unavailable."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, known: KnownModels | None = None) -> None:
+        """`known` completes the models of a snapshot; rows hold only what the operator said."""
         self._database = database
+        self._known = known or KnownModels()
 
     def load(self, epoch: int) -> Catalog:
         """Everything, as one snapshot."""
@@ -28,7 +33,7 @@ class SqlCatalogStore:
         def work(session: Session) -> Catalog:
             providers = [_provider(row) for row in session.scalars(select(ProviderRow))]
             models = [_model(row) for row in session.scalars(select(ModelRow))]
-            return Catalog.build(epoch, providers, models, _aliases(session))
+            return Catalog.build(epoch, providers, models, _aliases(session), self._known.complete)
 
         return self._database.run(work)
 
@@ -112,6 +117,25 @@ class SqlCatalogStore:
         """Delete; False if there was none."""
         statement = delete(AliasRow).where(AliasRow.name == name).returning(AliasRow.name)
         return self._database.run(lambda session: session.scalar(statement) is not None, write=True)
+
+    def routing_defaults(self) -> dict[str, Any]:
+        """What the administrator set of the policy table, as JSON values."""
+
+        def work(session: Session) -> dict[str, Any]:
+            rows = session.scalars(select(RoutingDefaultRow).order_by(RoutingDefaultRow.name))
+            return {row.name: json.loads(row.value) for row in rows}
+
+        return self._database.run(work)
+
+    def save_routing_defaults(self, changes: Mapping[str, Any]) -> None:
+        """Set the given ones; None takes one back."""
+
+        def work(session: Session) -> None:
+            session.execute(delete(RoutingDefaultRow).where(RoutingDefaultRow.name.in_(changes)))
+            given = {name: json.dumps(value) for name, value in changes.items() if value is not None}
+            session.add_all(RoutingDefaultRow(name=name, value=text) for name, text in given.items())
+
+        self._database.run(work, write=True)
 
     def origin(self, kind: Kind, row_id: str) -> str | None:
         """Who wrote the row last; None if there is none."""

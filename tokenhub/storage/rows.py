@@ -74,6 +74,15 @@ class AliasRow(Base):
     targets: Mapped[str]
 
 
+class RoutingDefaultRow(Base):
+    """What the administrator set of the policy table: a row's name and its value as JSON."""
+
+    __tablename__ = "routing_defaults"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+
+
 class RequestRow(Base):
     """A settled receipt: its JSON, and the columns that are searched."""
 

@@ -3,6 +3,10 @@
 apikeys.py     /apikeys       GET POST · /<id> GET PATCH DELETE · /<id>/rotate POST
 providers.py   /providers     GET POST · /<id> GET PATCH DELETE
 models.py      /models        GET POST · /<id> GET PATCH DELETE      (ids may contain slashes)
+aliases.py     /aliases       GET POST · /<name> GET PATCH DELETE    (as above)
+engine.py      /engine        /models GET
+routing.py     /routing       /simulate POST
+routing_config.py  /routing-config  GET PUT
 logs.py        /logs          GET
 """
 
@@ -15,9 +19,18 @@ from flask_smorest import Api
 from marshmallow import Schema, fields
 
 from blueprints import guards
-from blueprints.admin.api import apikeys, logs, models, providers
+from blueprints.admin.api import aliases, apikeys, engine, logs, models, providers, routing, routing_config
 
-RESOURCES = (apikeys.resource, providers.resource, models.resource, logs.resource)
+RESOURCES = (
+    apikeys.resource,
+    providers.resource,
+    models.resource,
+    aliases.resource,
+    engine.resource,
+    routing.resource,
+    routing_config.resource,
+    logs.resource,
+)
 
 
 class AdminError(Schema):

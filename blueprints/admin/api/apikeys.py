@@ -32,6 +32,8 @@ class KeyChanges(Strict):
     rate_limit_rps = fields.Integer(strict=True, metadata={"description": "0: server default; -1: unlimited"})
     allowed_models = fields.List(fields.String(), allow_none=True, metadata={"description": "Empty: all"})
     enabled = fields.Raw(metadata={"type": "boolean"})
+    policy = fields.Dict(allow_none=True, metadata={"description": "Defaults of its requests, by knob; null: none"})
+    policy_ceilings = fields.Dict(allow_none=True, metadata={"description": "How far they may go; null: no ceilings"})
 
 
 class NewKey(KeyChanges):
@@ -56,6 +58,8 @@ class Key(Strict):
     rate_limit_rps = fields.Integer()
     allowed_models = fields.List(fields.String())
     enabled = fields.Boolean()
+    policy = fields.Dict()
+    policy_ceilings = fields.Dict()
     current_spend_usd = fields.Float(metadata={"description": "Only of keys with a budget"})
 
 
@@ -145,6 +149,8 @@ def present(listed: ListedKey) -> JsonObject:
         "rate_limit_rps": key.rate_limit_rps,
         "allowed_models": key.allowed_models,
         "enabled": key.enabled,
+        "policy": key.policy,
+        "policy_ceilings": key.policy_ceilings,
         **spend,
     }
 

@@ -20,6 +20,14 @@ class ProviderChanges(Strict):
 
     type = fields.String()
     base_url = fields.String()
+    endpoints = fields.Raw(
+        allow_none=True,
+        metadata={
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Type vllm: further URLs that serve the same models; asked in turn with base_url",
+        },
+    )
     enabled = fields.Raw(metadata={"type": "boolean"})
     api_key = fields.String(metadata={"description": 'The key, or "env:NAME"; "" removes it; absent: unchanged'})
 
@@ -37,6 +45,7 @@ class Provider(Strict):
     type = fields.String()
     enabled = fields.Boolean()
     base_url = fields.String()
+    endpoints = fields.List(fields.String())
     cred_store = fields.String(metadata={"description": '"none", "sealed" or "env:NAME"'})
 
 
@@ -101,5 +110,6 @@ def present(provider: DomainProvider) -> JsonObject:
         "type": provider.type,
         "enabled": provider.enabled,
         "base_url": provider.base_url,
+        "endpoints": list(provider.endpoints),
         "cred_store": provider.credential,
     }

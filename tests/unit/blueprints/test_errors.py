@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 
 from blueprints import errors, headers
+from tests.grammar import check_anthropic_error
 from tokenhub import errors as e
 
 
@@ -88,6 +89,7 @@ def app() -> Flask:
         raise raised[name]
 
     made.add_url_rule("/v1/<name>", "v1", fail)
+    made.add_url_rule("/v1/messages/<name>", "anthropic", fail)
     made.add_url_rule("/admin/v1/<name>", "admin", fail)
     return made
 
@@ -138,3 +140,54 @@ def test_unknown_routes_are_json(app: Flask, path: str) -> None:
 def test_a_wrong_method_says_which_are_right(app: Flask) -> None:
     answer = get(app, "/v1/rate", method="POST")
     assert answer.status_code == 405 and "GET" in answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status", "kind"),
+    [
+        ("spend", "GET", 429, "billing_error"),
+        ("rate", "GET", 429, "rate_limit_error"),
+        ("fields", "GET", 400, "invalid_request_error"),
+        ("upstream", "GET", 502, "api_error"),
+        ("bug", "GET", 500, "api_error"),
+        ("a/b", "GET", 404, "not_found_error"),
+        ("rate", "POST", 405, "invalid_request_error"),
+    ],
+)
+def test_callers_of_messages_get_anthropic_s_shape(app: Flask, path: str, method: str, status: int, kind: str) -> None:
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    answer = get(app, f"/v1/messages/{path}", method=method)
+    check_anthropic_error(answer.json)
+    assert answer.status_code == status and answer.json["error"]["type"] == kind
+    assert answer.json["request_id"] == answer.headers["request-id"] == answer.headers["x-request-id"]
+    assert set(answer.json["error"]) == {"type", "message"}
+    assert (answer.headers.get("x-should-retry") == "false") is (path == "spend")
+
+
+@pytest.mark.parametrize(("error", "status"), INSTANCES)
+def test_every_error_has_a_type_that_anthropic_s_clients_know(error: e.TokenHubError, status: int) -> None:
+    body = errors.anthropic_error(error, "req_1")
+    check_anthropic_error(body)
+    assert body["request_id"] == "req_1"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (e.InvalidRequest("x"), "invalid_request_error"),
+        (e.PayloadTooLarge("x"), "request_too_large"),
+        (e.UnsupportedMediaType("x"), "invalid_request_error"),
+        (e.RequestTimeout("x"), "timeout_error"),
+        (e.Unauthenticated("x"), "authentication_error"),
+        (e.Forbidden("x"), "permission_error"),
+        (e.NotFound("x"), "not_found_error"),
+        (e.Conflict("x"), "conflict_error"),
+        (e.Unavailable("x"), "overloaded_error"),
+        (e.DeadlineExceeded("x"), "timeout_error"),
+        (e.NoEligibleModel("x", rejections=(), blame="caller"), "invalid_request_error"),
+        (e.NoEligibleModel("x", rejections=(), blame="server"), "overloaded_error"),
+        (caused(e.ProviderTransient("x", code="total_timeout")), "timeout_error"),
+    ],
+)
+def test_anthropic_s_type_follows_the_status(error: e.TokenHubError, kind: str) -> None:
+    assert errors.anthropic_error(error, "")["error"]["type"] == kind

@@ -26,6 +26,27 @@ def test_a_request_id_is_echoed_only_if_it_is_clean(offered: str, kept: bool) ->
     assert (told == offered) is kept and (kept or told.startswith("req_"))
 
 
+@pytest.mark.parametrize(
+    ("path", "version", "is_anthropic"),
+    [
+        ("/v1/messages", "", True),
+        ("/v1/messages/count_tokens", "", True),
+        ("/v1/messages/batches", "", True),
+        ("/v1/messagesx", "", False),
+        ("/v1/models", "", False),
+        ("/v1/models", "2023-06-01", True),
+        ("/v1/models/a/b", "2023-06-01", True),
+        ("/v1/chat/completions", "2023-06-01", False),
+    ],
+)
+def test_callers_of_anthropic_s_dialect_get_their_name_for_the_request_id(
+    path: str, version: str, is_anthropic: bool
+) -> None:
+    told = app().test_client().get(path, headers={"anthropic-version": version} if version else {}).headers
+    assert (told.get("request-id") == told["x-request-id"]) is is_anthropic
+    assert ("request-id" in told) is is_anthropic
+
+
 @pytest.mark.parametrize("path", ["/v1/x", "/page", "/stream", "/nowhere"])
 def test_every_answer_carries_the_security_headers(path: str) -> None:
     told = app().test_client().get(path).headers

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tokenhub.domain.catalog import Model, Provider, Target
 from tokenhub.domain.chat import Usage
-from tokenhub.domain.cost import bound_nanousd, estimate_nanousd, output_bound, settle_nanousd
+from tokenhub.domain.cost import bound_nanousd, output_bound, settle_nanousd
 from tokenhub.domain.money import Price
 
 PROVIDER = Provider("p", "openai")
@@ -43,8 +43,18 @@ def test_an_unknown_price_settles_at_zero() -> None:
     assert settle_nanousd(None, Usage(10, 10)) == 0
 
 
-def test_an_estimate_is_the_plain_price() -> None:
-    assert estimate_nanousd(Price(1_000_000, 2_000_000), 10, 10) == 30
+def test_a_long_request_costs_what_its_tier_says() -> None:
+    price = Price(1_000_000, 2_000_000, tiers=((100, Price(3_000_000, 5_000_000)),))
+    assert [settle_nanousd(price, Usage(n, 1)) for n in (100, 101)] == [102, 308]
+
+
+@given(st.integers(0, 5_000), st.integers(0, 5_000), st.floats(0, 1))
+def test_a_bound_covers_the_tier_that_a_request_may_reach(input_tokens: int, output_tokens: int, part: float) -> None:
+    price = Price(
+        1_000_000, 2_000_000, tiers=((1_000, Price(3_000_000, 5_000_000)), (2_000, Price(9_000_000, 9_000_000)))
+    )
+    usage = Usage(int(input_tokens * part), int(output_tokens * part))
+    assert settle_nanousd(price, usage) <= bound_nanousd(price, input_tokens, output_tokens)
 
 
 def test_the_output_bound_is_the_smallest_that_is_known() -> None:

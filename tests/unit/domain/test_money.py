@@ -86,3 +86,14 @@ def test_price_per_thousand_tokens_is_scaled_to_a_million() -> None:
 
 def test_a_bound_uses_the_dearest_input_price() -> None:
     assert Price(input=10, output=0, cache_write=13, cache_read=1).dearest_input == 13
+
+
+def test_a_bound_counts_with_cache_entries_kept_for_an_hour() -> None:
+    assert Price(input=10, output=0, cache_write=13, cache_write_1h=20).dearest_input == 20
+
+
+def test_a_long_input_has_the_price_of_its_tier_for_all_its_tokens() -> None:
+    long, longer = Price(20, 30), Price(40, 60)
+    price = Price(10, 20, tiers=((100, long), (200, longer)))
+    assert [price.at(tokens) for tokens in (0, 100, 101, 200, 201, 10**9)] == [price, price, long, long, longer, longer]
+    assert Price(1, 1).at(10**9) == Price(1, 1)

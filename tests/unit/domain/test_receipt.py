@@ -10,7 +10,7 @@ from tokenhub.domain.eligibility import Rejection
 from tokenhub.domain.keys import ApiKey, Caller
 from tokenhub.domain.money import Price
 from tokenhub.domain.policy import DEFAULTS
-from tokenhub.domain.receipt import MAX_REJECTED, Receipt, timestamp
+from tokenhub.domain.receipt import MAX_REJECTED, AttemptRecord, Receipt, timestamp
 from tokenhub.domain.selection import prepare, select
 from tokenhub.errors import ProviderTransient
 
@@ -38,9 +38,10 @@ def test_the_opening_is_part_of_the_whole() -> None:
 
 def test_routing_attempts_and_bill_are_told() -> None:
     made = receipt()
-    command = ChatCommand("openai", {}, 10, [Message("user", [Text("hi")])], policy={"mode": "cheap"})
+    policy = {"mode": "cheap", "min_weight": 90}
+    command = ChatCommand("openai", {}, 10, [Message("user", [Text("hi")])], max_output_tokens=7, policy=policy)
     made.prepared = prepare(command, KEY, DEFAULTS)
-    models = [Model("a", "p", "a", price=Price(1, 1)), Model("b", "p", "b", enabled=False)]
+    models = [Model("a", "p", "a", price=Price(1, 2), price_source="operator"), Model("b", "p", "b", enabled=False)]
     made.itinerary = select(made.prepared, Catalog.build(1, [Provider("p", "openai")], models), {"p"}, "dec_1")
     attempt = made.itinerary.first()
     assert attempt is not None
@@ -55,6 +56,25 @@ def test_routing_attempts_and_bill_are_told() -> None:
     ]
     assert body["attempts"][0] | {"outcome": "connection_lost", "status": 503, "latency_ms": 12} == body["attempts"][0]
     assert body["cost_usd"] == "0.00000125" and body["usage"]["output_tokens"] == 4
+    assert body["attempts"][0]["blame"] == "target" and body["hint"] == ""
+    assert body["price"] == {"source": "operator", "input_per_1m_nanousd": 1, "output_per_1m_nanousd": 2}
+    assert set(body["candidates"][0]["parts"]) == {"cost", "latency", "errors", "weight"}
+    assert (body["input_tokens_estimated"], body["max_output_tokens"], body["choices"]) == (5, 7, 1)
+    assert body["set_aside"] == [] and body["clamped"] == {"min_weight": [90, 50]}
+
+
+def test_the_price_is_the_price_of_the_model_that_was_tried_last() -> None:
+    made = receipt()
+    assert made.as_json()["price"] is None
+    made.answering = Model("a", "p", "a")
+    assert made.as_json()["price"] is None
+    made.answering = Model("a", "p", "a", price=Price(1, 2), price_source="list 2026-01-01")
+    assert made.as_json()["price"]["source"] == "list 2026-01-01"
+
+
+def test_an_attempt_is_told_whole() -> None:
+    record = AttemptRecord(1, "a", "p", "why")
+    assert record.as_json() == {name: getattr(record, name) for name in AttemptRecord.__dataclass_fields__}
 
 
 def test_an_unknown_price_is_not_shown_as_nothing() -> None:

@@ -12,6 +12,7 @@ from tokenhub.domain.chat import ChatCommand, Media, Message, Text
 from tokenhub.domain.itinerary import Itinerary
 from tokenhub.domain.keys import ApiKey
 from tokenhub.domain.money import Price
+from tokenhub.domain.observed import Observation, Observations
 from tokenhub.domain.policy import DEFAULTS, Policy, merge
 from tokenhub.errors import Forbidden, InvalidRequest, NoEligibleModel
 
@@ -37,9 +38,16 @@ def command(model_name: str = "", text: str = "hello", **fields: object) -> Chat
 
 
 def route(
-    of: Catalog, wanted: ChatCommand, *, by: ApiKey | None = None, defaults: Policy = DEFAULTS, seed: str = "s"
+    of: Catalog,
+    wanted: ChatCommand,
+    *,
+    by: ApiKey | None = None,
+    defaults: Policy = DEFAULTS,
+    seed: str = "s",
+    observed: Observations | None = None,
 ) -> Itinerary:
-    return selection.select(selection.prepare(wanted, by or key(), defaults), of, frozenset(of.providers), seed)
+    prepared = selection.prepare(wanted, by or key(), defaults)
+    return selection.select(prepared, of, frozenset(of.providers), seed, observed)
 
 
 def order(itinerary: Itinerary) -> list[str]:
@@ -107,8 +115,21 @@ def test_every_rejection_has_its_reason() -> None:
 
 def test_nothing_left_by_the_callers_limits_is_the_callers_doing() -> None:
     with pytest.raises(NoEligibleModel) as caught:
-        route(catalog(model("a", weight=10)), command(policy={"min_weight": 90}))
-    assert caught.value.blame == "caller" and "a: weight_below_minimum" in caught.value.message
+        route(catalog(model("a", max_context_tokens=10), model("b", enabled=False)), command(text="x" * 400))
+    assert caught.value.blame == "caller" and "a: context_overflow" in caught.value.message
+    assert [r.reason for r in caught.value.rejections] == ["context_overflow", "disabled"]
+
+
+def test_a_refusal_names_twenty_models_and_keeps_them_all() -> None:
+    with pytest.raises(NoEligibleModel) as caught:
+        route(catalog(*(model(f"m{i:03}", max_context_tokens=10) for i in range(30))), command(text="x" * 400))
+    assert "m019" in caught.value.message and "m020" not in caught.value.message
+    assert len(caught.value.rejections) == 30
+
+
+def test_a_weight_that_nobody_has_asks_for_the_best() -> None:
+    itinerary = route(catalog(model("a", weight=8), model("b", weight=3)), command(policy={"min_weight": 80}))
+    assert order(itinerary) == ["a"] and itinerary.clamped == {"min_weight": (80, 8)}
 
 
 def test_nothing_ready_is_the_servers_doing() -> None:
@@ -123,7 +144,8 @@ def test_nothing_ready_is_the_servers_doing() -> None:
 
 def test_a_server_default_budget_never_refuses_an_ordinary_call() -> None:
     defaults = merge(DEFAULTS, "server", {"max_budget_usd": "0.000001"})
-    assert order(route(catalog(model("dear", price=DEAR)), command(), defaults=defaults)) == ["dear"]
+    itinerary = route(catalog(model("dear", price=DEAR)), command(), defaults=defaults)
+    assert order(itinerary) == ["dear"] and itinerary.set_aside == ("max_budget_usd",)
 
 
 def test_a_server_default_budget_prefers_what_fits_but_keeps_the_named_model() -> None:
@@ -190,3 +212,87 @@ def test_the_demo_provider_is_gone_once_another_exists() -> None:
     models = [model("demo-fast", "demo"), model("a")]
     assert set(Catalog.build(1, [demo], models).models) == {"demo-fast"}
     assert set(Catalog.build(1, [demo, real], models).models) == {"a"}
+
+
+def seen(of: Catalog, **rows: Observation) -> Observations:
+    return Observations(of.facts, {(name, "p"): row for name, row in rows.items()}, 1000)
+
+
+def test_at_the_same_price_and_weight_the_faster_and_the_sounder_come_first() -> None:
+    of = catalog(model("a"), model("b"))
+    fast, slow = Observation(latency_ms=100.0), Observation(latency_ms=900.0)
+    for seed in map(str, range(8)):
+        assert order(route(of, command(), observed=seen(of, a=slow, b=fast), seed=seed)) == ["b", "a"]
+        failing = Observation(calls=10, failures=8, seen_at_ms=1000)
+        assert order(route(of, command(), observed=seen(of, a=failing), seed=seed)) == ["b", "a"]
+
+
+def test_what_was_observed_of_another_catalog_counts_for_nothing() -> None:
+    of, other = catalog(model("a"), model("b")), catalog(model("a"), model("b"))
+    observed = seen(other, a=Observation(latency_ms=900.0), b=Observation(latency_ms=100.0))
+    assert {order(route(of, command(), observed=observed, seed=f"{i}"))[0] for i in range(50)} == {"a", "b"}
+
+
+def test_a_model_that_talks_more_costs_more() -> None:
+    of = catalog(model("a"), model("b"))
+    observed = seen(of, a=Observation(output_tokens=4000.0), b=Observation(output_tokens=100.0))
+    assert order(route(of, command(), observed=observed)) == ["b", "a"]
+
+
+@given(st.sampled_from(["", "m1", "fast"]), st.sampled_from(["cheap", "normal", "planning"]), st.text(max_size=4))
+def test_streaming_changes_no_order(name: str, mode: str, seed: str) -> None:
+    models = [model(f"m{i}", weight=50 + i % 3, price=(CHEAP, DEAR)[i % 2]) for i in range(6)]
+    of = Catalog.build(1, [Provider("p", "openai", "http://p")], models, {"fast": ("m4", "m2")})
+    plain, streamed = (route(of, command(name, policy={"mode": mode}, stream=s), seed=seed) for s in (False, True))
+    assert order(plain) == order(streamed)
+
+
+def test_an_alias_is_tried_in_its_order_then_the_others() -> None:
+    models = [model("a"), model("b", price=DEAR), model("c", price=DEAR), model("d", enabled=False)]
+    of = Catalog.build(1, [Provider("p", "openai", "http://p")], models, {"fast": ("d", "c", "b")})
+    assert order(route(of, command("fast"))) == ["c", "b", "a"]
+
+
+def test_a_fallback_list_is_looked_up_as_hints_are() -> None:
+    models = [model("a"), model("b", price=DEAR), model("c", price=DEAR)]
+    of = Catalog.build(1, [Provider("p", "openai", "http://p")], models, {"spare": ("c",)})
+    assert route(of, command("b", policy={"fallback": ["openai/a", "spare", "nobody"]})).fallback == ("a", "c")
+
+
+def test_where_the_fallback_allows_nothing_that_is_eligible_the_refusal_says_why() -> None:
+    of = catalog(model("a"), model("b", enabled=False))
+    with pytest.raises(NoEligibleModel) as caught:
+        route(of, command("b", policy={"fallback": "none"}))
+    assert "b: disabled" in caught.value.message and caught.value.blame == "caller"
+
+
+@pytest.mark.parametrize(
+    "asked, fallback, left",
+    [
+        ("dear", "none", ["dear", "cheap"]),
+        ("fast", "none", ["dear", "cheap"]),
+        ("off", ["dear"], ["cheap", "dear"]),
+        ("off", "same_model", ["cheap", "dear"]),
+    ],
+)
+def test_what_only_the_server_wishes_never_refuses_who_asked_for_few(
+    asked: str, fallback: object, left: list[str]
+) -> None:
+    models = [
+        model("cheap"),
+        model("dear", price=DEAR, family="f"),
+        model("off", enabled=False, family="f"),
+        model("dearer", price=DEAR),
+    ]
+    of = Catalog.build(1, [Provider("p", "openai", "http://p")], models, {"fast": ("dear",)})
+    defaults = merge(DEFAULTS, "server", {"max_budget_usd": "0.001"})
+    itinerary = route(of, command(asked, policy={"fallback": fallback}), defaults=defaults)
+    first = itinerary.first()
+    assert first is not None and first.target.model.id == "dear"
+    assert order(itinerary) == left and reasons(itinerary)["dearer"] == "default_budget"
+
+
+def test_the_same_models_have_the_same_order_whoever_else_is_there() -> None:
+    few, more = catalog(model("a"), model("b"), model("c")), catalog(*(model(name) for name in "abcdefgh"))
+    among = order(route(few, command(), seed="dec_7"))
+    assert [name for name in order(route(more, command(), seed="dec_7")) if name in among] == among

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -8,9 +9,11 @@ from tokenhub.domain.catalog import PROVIDER_TYPES, Provider
 from tokenhub.providers.http import HttpClient
 from tokenhub.providers.openai.client import OpenAIClient
 from tokenhub.providers.registry import TYPES, ProviderRegistry
+from tokenhub.providers.vllm.client import VllmClient
 
 OPENAI = Provider(id="openai", type="openai", credential="sealed")
 LOCAL = Provider(id="local", type="openai", base_url="http://127.0.0.1:9/v1")
+FARM = Provider(id="farm", type="vllm", base_url="http://127.0.0.1:9", endpoints=("http://127.0.0.1:8",))
 DEMO = Provider(id="demo", type="demo")
 
 
@@ -67,6 +70,16 @@ def test_a_client_is_kept_until_its_provider_or_key_changes(registry: ProviderRe
     assert registry.client("openai") is first
     registry.rebuild([OPENAI, LOCAL], {"openai": "sk-2"})
     assert registry.client("openai") is not first and registry.client("local") is local
+
+
+def test_a_farm_keeps_its_client_and_what_that_knows_until_its_endpoints_change(registry: ProviderRegistry) -> None:
+    registry.rebuild([FARM], {})
+    before = registry.client("farm")
+    assert isinstance(before, VllmClient)
+    registry.rebuild([FARM], {})
+    assert registry.client("farm") is before
+    registry.rebuild([replace(FARM, endpoints=())], {})
+    assert registry.client("farm") is not before
 
 
 def test_a_key_is_not_sent_by_a_provider_that_is_said_to_need_none(registry: ProviderRegistry) -> None:

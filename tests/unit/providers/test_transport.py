@@ -145,7 +145,7 @@ class ScriptedPool:
     host = "h"
 
     def __init__(self, *sockets: ScriptedSocket) -> None:
-        self.connections = [SimpleNamespace(sock=sock, reused=True) for sock in sockets]
+        self.connections = [SimpleNamespace(sock=sock, reused=True, wait=lambda: None) for sock in sockets]
         self.taken = 0
         self.dropped = 0
         self.given = 0

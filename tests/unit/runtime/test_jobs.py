@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tokenhub.domain.catalog import Catalog, Model, Provider
+from tokenhub.domain.observed import Observation
 from tokenhub.errors import Unavailable
 from tokenhub.runtime import jobs as module
-from tokenhub.runtime.jobs import EpochWatch, HubWatchdog, Job, Jobs
+from tokenhub.runtime.jobs import EpochWatch, HubWatchdog, Job, Jobs, ObservationWatch
+from tokenhub.runtime.live import Belief, Live
 from tokenhub.runtime.offload import ThreadOffload
 
 SOON_S = 5.0
@@ -293,3 +296,26 @@ def test_under_gevent_pooled_jobs_leave_the_hub_alone_and_the_watchdog_sees_a_st
     quiet, stalled = map(float, done.stdout.split())
     assert quiet < 0.1
     assert 0.15 <= stalled < 0.5
+
+
+class FakeRows:
+    """A state's observations."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.news: list[tuple[int, dict]] = []
+
+    def observations(self, since: int) -> tuple[int, dict]:
+        self.asked.append(since)
+        return self.news.pop(0) if self.news else (since, {})
+
+
+def test_observations_are_read_from_where_the_last_reading_ended():
+    rows, live = FakeRows(), Live(Belief(Catalog.build(1, [Provider("p", "openai")], [Model("m", "p", "m")])))
+    watch = ObservationWatch(rows, live, lambda: 1000)
+    watch()
+    assert live.observed.slowest_ms == 0
+    rows.news.append((7, {("m", "p"): Observation(latency_ms=5.0)}))
+    watch()
+    watch()
+    assert rows.asked == [0, 0, 7] and live.observed.slowest_ms == 5

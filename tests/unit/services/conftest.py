@@ -13,6 +13,7 @@ from tokenhub.domain.catalog import Catalog, Model, Provider, Target
 from tokenhub.domain.chat import ChatCommand, Chunk, Message, Reply, Text, Usage
 from tokenhub.domain.keys import ApiKey, Caller
 from tokenhub.domain.money import Price
+from tokenhub.domain.observed import Observations
 from tokenhub.domain.policy import DEFAULTS, Policy
 from tokenhub.domain.ports import Deadlines, Rate
 from tokenhub.errors import ClientGone, TokenHubError
@@ -36,6 +37,7 @@ class ScriptedStream:
     chunks: list[Chunk]
     error: TokenHubError | None = None
     dialect: str = "openai"
+    not_forwarded: tuple[str, ...] = ()
     closed: int = 0
 
     def __post_init__(self) -> None:
@@ -102,6 +104,10 @@ class Live:
 
     catalog: Catalog
     defaults: Policy = DEFAULTS
+
+    @property
+    def observed(self) -> Observations:
+        return Observations(self.catalog.facts)
 
 
 @dataclass

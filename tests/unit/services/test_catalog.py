@@ -4,7 +4,8 @@ import pytest
 
 from tests.fakes.state import FakeState
 from tests.fakes.stores import OpenSealing, migrated
-from tokenhub.domain.catalog import Model, Provider
+from tokenhub.domain.catalog import OPERATOR, Model, Provider
+from tokenhub.domain.known_models import KnownModel, KnownModels, Vendor
 from tokenhub.domain.money import Price
 from tokenhub.errors import InvalidRequest, NotFound, Unavailable
 from tokenhub.services.catalog import CatalogService
@@ -130,12 +131,33 @@ def test_fields_that_are_absent_keep_their_values(catalog):
         ({**ACME, "api_key": "env:"}, "api_key"),
         ({**ACME, "api_key": "env:A-B"}, "api_key"),
         ({**ACME, "api_key": "env:TOKENHUB_ADMIN_TOKEN"}, "api_key"),
+        ({**ACME, "type": "vllm", "base_url": f"{URL}?api-version=2024-10-21"}, "base_url"),
+        ({**ACME, "type": "anthropic", "base_url": f"{URL}?api-version=2024-10-21"}, "base_url"),
+        ({**ACME, "endpoints": ["http://b:8000"]}, "endpoints"),
+        ({**ACME, "type": "vllm", "endpoints": [URL]}, "endpoints"),
+        ({**ACME, "type": "vllm", "endpoints": ["http://b:8000", "nowhere"]}, "endpoints"),
     ],
 )
 def test_a_bad_provider_is_refused_and_nothing_is_kept(catalog, store, state, values, field):
     assert set(refused(lambda: catalog.put_provider(values))) == {field}
     assert store.providers(10, 0) == ([], 0)
     assert (state.provider_keys(), state.epoch()) == ({}, 0)
+
+
+def test_endpoints_belong_to_vllm_and_are_kept_until_they_are_changed(catalog, store):
+    farm = {"id": "farm", "type": "vllm", "base_url": "http://a:8000", "endpoints": ["http://b:8000", "http://c:8000/"]}
+    assert catalog.put_provider(farm).endpoints == ("http://b:8000", "http://c:8000")
+    assert catalog.patch_provider("farm", {"enabled": False}).endpoints == ("http://b:8000", "http://c:8000")
+    assert set(refused(lambda: catalog.patch_provider("farm", {"type": "openai"}))) == {"endpoints"}
+    assert set(refused(lambda: catalog.patch_provider("farm", {"base_url": "http://b:8000"}))) == {"endpoints"}
+    assert catalog.patch_provider("farm", {"type": "openai", "endpoints": []}).endpoints == ()
+    assert store.provider("farm") == Provider("farm", "openai", "http://a:8000", False)
+
+
+def test_azures_version_stays_in_the_url_of_an_openai_provider(catalog, store):
+    url = "https://a.openai.azure.com/openai/deployments/d?api-version=2024-10-21"
+    catalog.put_provider({"id": "azure", "base_url": url})
+    assert store.provider("azure").base_url == url
 
 
 def test_no_error_repeats_a_key(catalog):
@@ -178,7 +200,7 @@ def test_a_model_has_sensible_defaults(catalog, store):
     assert model.enabled
 
 
-def test_all_fields_of_a_model_can_be_given(catalog):
+def test_all_fields_of_a_model_can_be_given(catalog, store):
     catalog.put_provider(ACME)
     model = catalog.put_model(
         {
@@ -189,12 +211,17 @@ def test_all_fields_of_a_model_can_be_given(catalog):
             "max_output_tokens": 4096,
             "input_per_1k": 0.00015,
             "output_per_1k": 0.0006,
+            "cache_read_per_1k": 0.000015,
+            "cache_write_per_1k": 0.0001875,
             "enabled": False,
             "family": "llama-3",
+            "capabilities": ["vision", "tools", "tools"],
         }
     )
-    price = Price(150_000_000, 600_000_000)
-    assert model == Model("meta/llama", "acme", "llama", 8, 128000, 4096, price, False, "llama-3")
+    price = Price(150_000_000, 600_000_000, cache_read=15_000_000, cache_write=187_500_000)
+    can = frozenset({"tools", "vision"})
+    assert model == store.model("meta/llama")
+    assert model == Model("meta/llama", "acme", "llama", 8, 128000, 4096, price, False, "llama-3", can, OPERATOR)
 
 
 def test_a_model_of_an_unknown_provider_is_refused_by_name(catalog, store):
@@ -210,6 +237,32 @@ def test_prices_are_both_or_none(catalog):
     assert catalog.patch_model("meta/llama", {"input_per_1k": 3}).price == Price(3 * 10**12, 2 * 10**12)
     assert set(refused(lambda: catalog.patch_model("meta/llama", {"output_per_1k": None}))) == {"output_per_1k"}
     assert catalog.patch_model("meta/llama", {"input_per_1k": None, "output_per_1k": None}).price is None
+
+
+def test_prices_of_the_cache_need_a_price_and_go_with_it(catalog):
+    catalog.put_provider(ACME)
+    assert set(refused(lambda: catalog.put_model({**MODEL, "cache_read_per_1k": 1}))) == {"cache_read_per_1k"}
+    catalog.put_model({**MODEL, "input_per_1k": 1, "output_per_1k": 2, "cache_write_per_1k": 3})
+    assert catalog.patch_model("meta/llama", {"cache_read_per_1k": 0}).price == Price(10**12, 2 * 10**12, 0, 3 * 10**12)
+    assert catalog.patch_model("meta/llama", {"cache_write_per_1k": None}).price == Price(10**12, 2 * 10**12, 0)
+    assert catalog.patch_model("meta/llama", {"input_per_1k": None, "output_per_1k": None}).price is None
+
+
+def test_what_is_not_given_is_shown_as_it_is_known_and_null_gives_it_back(catalog, store, state):
+    known = KnownModel("v", "llama", "llama-3", ("meta/llama",), (), Price(5, 6), 7, capabilities=frozenset({"tools"}))
+    known_models = KnownModels("list 1", [Vendor("v", ("api.example.com",))], [known])
+    catalog = CatalogService(store, state, OpenSealing().seal, lambda: None, known_models)
+    catalog.put_provider(ACME)
+    shown = catalog.put_model(MODEL)
+    assert (shown.price, shown.price_source, shown.max_context_tokens) == (Price(5, 6), "list 1", 7)
+    assert (shown.family, shown.capabilities, shown.known_as) == ("llama-3", {"tools"}, "v:llama")
+    assert store.model("meta/llama") == Model("meta/llama", "acme", "meta/llama")
+    own = {"input_per_1k": 1, "output_per_1k": 2, "max_context_tokens": 9, "family": "mine", "capabilities": []}
+    mine = catalog.patch_model("meta/llama", own)
+    assert (mine.price, mine.price_source) == (Price(10**12, 2 * 10**12), OPERATOR)
+    assert (mine.max_context_tokens, mine.family, mine.capabilities) == (9, "mine", frozenset())
+    assert catalog.patch_model("meta/llama", dict.fromkeys(own)) == shown == catalog.model("meta/llama")
+    assert catalog.models(10, 0) == ([shown], 1)
 
 
 def test_free_is_a_price_and_finer_prices_survive_a_change_of_something_else(catalog, store):
@@ -231,6 +284,9 @@ def test_free_is_a_price_and_finer_prices_survive_a_change_of_something_else(cat
         ({**MODEL, "max_context_tokens": 0}, "max_context_tokens"),
         ({**MODEL, "input_per_1k": -1, "output_per_1k": 1}, "input_per_1k"),
         ({**MODEL, "id": "/x"}, "id"),
+        ({**MODEL, "capabilities": "tools"}, "capabilities"),
+        ({**MODEL, "capabilities": ["flying"]}, "capabilities"),
+        ({**MODEL, "capabilities": [["tools"]]}, "capabilities"),
         ({**MODEL, "tool_name_map": {}}, "tool_name_map"),
     ],
 )

@@ -202,9 +202,9 @@ def test_a_rate_limit_is_told_with_its_wait(bench: Make) -> None:
 def test_a_request_that_no_model_can_take_has_its_row(bench: Make) -> None:
     b = bench({"a": reply()})
     with pytest.raises(NoEligibleModel):
-        b.chat.complete(command("a", policy={"min_weight": 90}), b.caller, "req_1", Line())
+        b.chat.complete(command("a", policy={"max_budget_usd": 0.000001}), b.caller, "req_1", Line())
     receipt = b.receipt()
-    assert receipt["error_code"] == "no_eligible_model" and receipt["rejected"][0]["reason"] == "weight_below_minimum"
+    assert receipt["error_code"] == "no_eligible_model" and receipt["rejected"][0]["reason"] == "budget_exceeded"
 
 
 def test_before_the_catalog_is_loaded_nothing_is_answered(bench: Make) -> None:

@@ -51,11 +51,14 @@ def test_all_fields_of_a_key_can_be_given(keys):
             "rate_limit_rps": -1,
             "allowed_models": ["a/b"],
             "enabled": False,
+            "policy": {"mode": "cheap", "fallback": ["a/b"]},
+            "policy_ceilings": {"max_budget_usd": 0.1},
         }
     )
     assert (key.scopes, key.rotation_days, key.expires_at_ms) == (("chat",), 30, NOW_MS + 720 * HOUR_MS)
     assert (key.monthly_budget_nanousd, key.rate_limit_rps, key.allowed_models) == (100_000_000, -1, ("a/b",))
     assert key.enabled is False
+    assert (key.policy, key.policy_ceilings) == ({"mode": "cheap", "fallback": ["a/b"]}, {"max_budget_usd": 0.1})
 
 
 def test_an_expiry_may_be_a_time(keys):
@@ -76,6 +79,14 @@ def test_an_expiry_may_be_a_time(keys):
         ({"name": "n", "role": "admin"}, "role"),
         ({"name": "n", "id": "key_mine"}, "id"),
         ({"name": "n", "version": 9}, "version"),
+        ({"name": "n", "terms": {}}, "terms"),
+        ({"name": "n", "policy": []}, "policy"),
+        ({"name": "n", "policy": {"max_budget_usd": "1"}}, "policy.max_budget_usd"),
+        ({"name": "n", "policy": {"mode": "thompson"}}, "policy.mode"),
+        ({"name": "n", "policy": {"speed": 1}}, "policy.speed"),
+        ({"name": "n", "policy_ceilings": "x"}, "policy_ceilings"),
+        ({"name": "n", "policy_ceilings": {"max_budget_usd": 0}}, "policy_ceilings.max_budget_usd"),
+        ({"name": "n", "policy_ceilings": {"mode": ["fast"]}}, "policy_ceilings.mode"),
     ],
 )
 def test_a_bad_field_is_named_and_no_key_is_made(keys, state, values, field):
@@ -102,6 +113,25 @@ def test_a_patch_changes_what_it_names_and_raises_the_version(keys):
     changed = keys.patch(key.id, {"monthly_budget_usd": None, "expires_in": "", "enabled": False})
     assert (changed.monthly_budget_nanousd, changed.expires_at_ms, changed.enabled) == (None, None, False)
     assert (changed.name, changed.scopes, changed.version) == ("n", key.scopes, 2)
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_a_policy_is_replaced_as_a_whole_and_taken_away_by_nothing(keys, nothing):
+    key, _ = keys.create({"name": "n", "policy": {"mode": "cheap"}, "policy_ceilings": {"min_weight": 5}})
+    changed = keys.patch(key.id, {"policy": {"max_latency_ms": 9}})
+    assert (changed.policy, changed.policy_ceilings) == ({"max_latency_ms": 9}, {"min_weight": 5})
+    cleared = keys.patch(key.id, {"policy": nothing, "policy_ceilings": nothing})
+    assert (cleared.policy, cleared.policy_ceilings, cleared.version) == ({}, {}, 3)
+
+
+def test_every_bad_value_of_a_policy_is_told_at_its_place(keys):
+    with pytest.raises(InvalidRequest) as error:
+        keys.create({"name": "", "policy": {"mode": "thompson", "max_budget_usd": 101}})
+    assert error.value.fields == {
+        "name": ["must have 1 to 128 characters"],
+        "policy.mode": ["mode 'thompson' is not available yet"],
+        "policy.max_budget_usd": ["must be between 0 and 100"],
+    }
 
 
 def test_an_empty_patch_changes_nothing(keys):

@@ -22,6 +22,14 @@ GOOD = [
     (rules.base_url, "", ""),
     (rules.base_url, "https://api.example.com/v1/", "https://api.example.com/v1"),
     (rules.base_url, "http://[::1]:8000", "http://[::1]:8000"),
+    (
+        rules.base_url,
+        "https://a.openai.azure.com/openai/v1/?api-version=2024-10-21",
+        "https://a.openai.azure.com/openai/v1?api-version=2024-10-21",
+    ),
+    (rules.plain_urls, None, ()),
+    (rules.plain_urls, [], ()),
+    (rules.plain_urls, ["http://b:8000/", "http://c:8000"], ("http://b:8000", "http://c:8000")),
     (rules.secret, "sk-abc", "sk-abc"),
     (rules.secret, "", ""),
     (rules.flag, False, False),
@@ -61,6 +69,19 @@ BAD = [
     *((rules.identifier, value) for value in (7, "", " a", "a ", "/a", "a/", "a//b", "../a", "a/./b", ".", "a\tb")),
     *((rules.optional_label, value) for value in (1, " ", "a\nb")),
     (rules.one_of("a", "b"), "c"),
+    *(
+        (rules.plain_urls, value)
+        for value in (
+            "http://b",
+            {},
+            [""],
+            [None],
+            ["nowhere"],
+            ["http://b?api-version=1"],
+            ["http://b", "http://b/"],
+            [f"http://b{number}" for number in range(33)],
+        )
+    ),
     (rules.one_of("a", "b"), ["a"]),
     *(
         (rules.base_url, value)
@@ -73,6 +94,12 @@ BAD = [
             "https://user:pw@example.com",
             "https://@example.com",
             "https://example.com?x=1",
+            "https://example.com?api-version=",
+            "https://example.com?api-version=1&key=sk",
+            "https://example.com?api-version=1?api-version=1",
+            "https://example.com?api-version=1#f",
+            "https://example.com?api-version=a%20b",
+            "?api-version=1",
             "https://example.com/?",
             "https://example.com/#f",
             "https://exa mple.com",
@@ -123,6 +150,18 @@ def test_every_bad_and_every_unknown_field_is_named_at_its_place():
         rules.check({"a": 1, "b": True, "c": 2}, {"a": rules.flag, "b": rules.flag}, "entries[3].")
     assert caught.value.code == "validation_failed"
     assert caught.value.fields == {"entries[3].a": ["must be true or false"], "entries[3].c": ["unknown field"]}
+
+
+def test_what_is_bad_inside_an_object_is_named_with_its_path():
+    inside = rules.mapping({"b": rules.flag})
+    assert rules.check({"a": {"b": True}, "n": None}, {"a": inside, "n": inside}) == {"a": {"b": True}, "n": {}}
+    with pytest.raises(InvalidRequest) as caught:
+        rules.check({"a": {"b": 1, "c": 2}, "n": []}, {"a": inside, "n": inside}, "at.")
+    assert caught.value.fields == {
+        "at.a.b": ["must be true or false"],
+        "at.a.c": ["unknown field"],
+        "at.n": ["must be an object"],
+    }
 
 
 ANYTHING = st.recursive(

@@ -49,6 +49,17 @@ def secret_of(state, provider_id: str) -> str | None:
 # ---------------------------------------------------------------- the credentials file
 
 
+def test_endpoints_and_azures_version_come_from_the_file_too(seeding, store):
+    azure = {"id": "azure", "base_url": "https://a.openai.azure.com/openai/v1?api-version=preview", "api_key": "sk-2"}
+    farm = {"id": "farm", "type": "vllm", "base_url": "http://a:8000", "endpoints": ["http://b:8000"]}
+    assert seeding.seed([azure, farm], []).changed == ["provider azure", "provider farm"]
+    assert store.provider("farm").endpoints == ("http://b:8000",)
+    assert store.provider("azure").base_url == azure["base_url"]
+    assert seeding.seed([azure, farm], []).changed == []
+    assert seeding.seed([azure, {**farm, "endpoints": []}], []).changed == ["provider farm"]
+    assert store.provider("farm").endpoints == ()
+
+
 def test_an_empty_catalog_is_seeded_and_a_second_start_changes_nothing(seeding, store, state):
     seeded = seeding.seed([ACME], [MODEL])
     assert (seeded.changed, seeded.skipped) == (["provider acme", "model m"], [])
@@ -144,6 +155,8 @@ def test_no_key_is_in_the_database(seeding, tmp_path):
         ([ACME, {**ACME, "id": "b", "base_url": "nowhere"}], [], "providers[1].base_url"),
         ([{"id": "b"}], [], "providers[0].base_url"),
         ([{**ACME, "colour": "red"}], [], "providers[0].colour"),
+        ([{**ACME, "endpoints": ["http://b"]}], [], "providers[0].endpoints"),
+        ([ACME, {**ACME, "id": "b", "type": "vllm", "endpoints": "http://b"}], [], "providers[1].endpoints"),
         ([{"type": "openai"}], [], "providers[0].id"),
         ([ACME, ACME], [], "providers[1].id"),
         (["acme"], [], "providers[0]"),

@@ -18,7 +18,7 @@ from tests.unit.state.conftest import SECRET, furnish
 from tokenhub.domain.keys import ApiKey
 from tokenhub.domain.ports import Opening, Rate
 from tokenhub.errors import ConfigurationError, Unavailable
-from tokenhub.state import sqlite
+from tokenhub.state import schema, sqlite
 from tokenhub.state.sqlite import SqliteState, open_schema
 
 
@@ -245,7 +245,7 @@ def test_a_state_of_another_form_is_unavailable_to_a_worker(path, state):
     connection.execute("UPDATE meta SET value = 99 WHERE name = 'schema'")
     with pytest.raises(Unavailable):
         state.epoch()
-    connection.execute("UPDATE meta SET value = 1 WHERE name = 'schema'")
+    connection.execute(schema.WRITE_VERSION, (schema.VERSION,))
     assert state.epoch() == 1
     connection.close()
 

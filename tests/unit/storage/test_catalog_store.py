@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tokenhub.domain.catalog import OPERATOR, Model, Provider
+from tokenhub.domain.known_models import KnownModel, KnownModels, Vendor
 from tokenhub.domain.money import Price
 from tokenhub.errors import Conflict
 from tokenhub.storage.catalog_store import SqlCatalogStore
@@ -55,6 +56,17 @@ def test_a_snapshot_holds_everything_with_its_epoch(store):
     catalog = store.load(7)
     assert (catalog.epoch, dict(catalog.providers), dict(catalog.models)) == (7, {"acme": ACME}, {FULL.id: FULL})
     assert [target.model.id for target in catalog.targets] == [FULL.id]
+
+
+def test_rows_hold_what_the_operator_said_and_the_snapshot_what_is_known_beside_it(database):
+    llama = KnownModel("v", "bare", "llama", ("bare",), price=Price(5, 6), capabilities=frozenset({"tools"}))
+    store = SqlCatalogStore(database, KnownModels("list 1", [Vendor("v", ("api.example.com",))], [llama]))
+    store.save_provider(ACME)
+    store.save_model(BARE)
+    routed = store.load(1).models["bare"]
+    assert (routed.price, routed.price_source, routed.family) == (Price(5, 6), "list 1", "llama")
+    assert routed.capabilities == {"tools"}
+    assert store.model("bare") == BARE and store.models(10, 0) == ([BARE], 1)
 
 
 def test_saving_a_provider_again_keeps_its_models(store):
@@ -127,3 +139,12 @@ def test_aliases_keep_their_order_and_stand_in_the_snapshot(store):
     store.save_alias("old", ("a",))
     assert store.delete_alias("old") and not store.delete_alias("old")
     assert store.aliases() == {"fast": ("c", "a")} == dict(store.load(1).aliases)
+
+
+def test_routing_defaults_are_kept_as_json_and_taken_back_one_by_one(store):
+    assert store.routing_defaults() == {}
+    store.save_routing_defaults({"mode": "cheap", "max_budget_usd": 0.1, "fallback": ["ü", "b"]})
+    store.save_routing_defaults({"mode": "planning", "max_budget_usd": None, "never": None})
+    assert store.routing_defaults() == {"mode": "planning", "fallback": ["ü", "b"]}
+    store.save_routing_defaults({})
+    assert store.routing_defaults() == {"mode": "planning", "fallback": ["ü", "b"]}

@@ -49,7 +49,7 @@ def tables(path: Path) -> set[str]:
     return {name for (name,) in query(path, "SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
-ALL = {"aliases", "alembic_version", "models", "providers", "request_log", "seeds"}
+ALL = {"aliases", "alembic_version", "models", "providers", "request_log", "routing_defaults", "seeds"}
 
 
 def test_an_upgrade_makes_the_tables_and_a_second_one_changes_nothing(tmp_path):

@@ -13,6 +13,7 @@ from tokenhub.domain.ports import Deadlines
 from tokenhub.errors import ProviderTransient
 from tokenhub.providers.demo import wire
 from tokenhub.providers.demo.catalog import MANNERS, Manner
+from tokenhub.providers.openai.request import not_carried
 
 
 class DemoClient:
@@ -29,12 +30,14 @@ class DemoClient:
         self._sleep(max(0.0, min(needed_s, deadlines.total_s)))
         if needed_s > deadlines.total_s:
             raise _too_late()
-        return wire.whole(answer)
+        reply = wire.reply_to(command, answer)
+        reply.not_forwarded = not_carried(command, target)
+        return reply
 
     def stream(self, command: ChatCommand, target: Target, deadlines: Deadlines, request_id: str) -> DemoStream:
         """Answer word by word."""
         manner, answer = self._begin(command, target)
-        return DemoStream(answer, manner, deadlines, self._sleep)
+        return DemoStream(wire.chunks_to(command, answer), manner, deadlines, self._sleep, not_carried(command, target))
 
     def _begin(self, command: ChatCommand, target: Target) -> tuple[Manner, wire.Draft]:
         manner = MANNERS.get(target.model.upstream_name, MANNERS["demo-fast"])
@@ -54,11 +57,16 @@ class DemoStream:
     """A `ports.ReplyStream`. Iterating goes on where it was left."""
 
     dialect = "openai"
-    not_forwarded: tuple[str, ...] = ()
 
     def __init__(
-        self, answer: wire.Draft, manner: Manner, deadlines: Deadlines, sleep: Callable[[float], None]
+        self,
+        answer: Iterator[Chunk],
+        manner: Manner,
+        deadlines: Deadlines,
+        sleep: Callable[[float], None],
+        not_forwarded: tuple[str, ...] = (),
     ) -> None:
+        self.not_forwarded = not_forwarded
         self._answer = answer
         self._manner = manner
         self._ends_at = time.monotonic() + deadlines.total_s
@@ -75,7 +83,7 @@ class DemoStream:
 
     def _speak(self) -> Iterator[Chunk]:
         pause_s = self._manner.first_word_s
-        for chunk in wire.chunks(self._answer):
+        for chunk in self._answer:
             if chunk.text_bytes:
                 self._sleep(pause_s)
                 pause_s = self._manner.between_words_s

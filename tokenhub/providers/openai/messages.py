@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tokenhub.domain.chat import Block, Image, JsonObject, Media, Message, Text, ToolResult, ToolUse
+from tokenhub.domain.chat import Block, Image, JsonObject, Media, Message, Text, Thinking, ToolResult, ToolUse
 from tokenhub.errors import ProviderFatal
 
 
-def openai_messages(messages: Sequence[Message]) -> list[JsonObject]:
-    """The conversation in OpenAI's shape. Thinking is left out: this protocol has no place for it.
+def openai_messages(messages: Sequence[Message], *, with_reasoning: bool = False) -> list[JsonObject]:
+    """The conversation in OpenAI's shape. Thinking is left out, as the protocol has no place for it, unless
+    `with_reasoning`: then its text goes into `reasoning_content`.
 
     Raises ProviderFatal (blame "target") for content that only another protocol can carry.
     """
-    return [written for message in messages for written in _written(message)]
+    return [written for message in messages for written in _written(message, with_reasoning)]
 
 
-def _written(message: Message) -> Iterator[JsonObject]:
+def _written(message: Message, with_reasoning: bool) -> Iterator[JsonObject]:
     if message.role == "assistant":
-        yield _assistant(message)
+        yield _assistant(message, with_reasoning)
         return
     results = [block for block in message.blocks if isinstance(block, ToolResult)]
     for result in results:
@@ -27,18 +28,22 @@ def _written(message: Message) -> Iterator[JsonObject]:
     shown = [part for result in results for part in result.content if isinstance(part, Image)]
     others = [block for block in message.blocks if not isinstance(block, ToolResult)]
     if others or shown or not results:
-        turn: JsonObject = {"role": message.role, "content": _content([*shown, *others])}
+        role = "user" if message.role == "tool" else message.role
+        turn: JsonObject = {"role": role, "content": _content([*shown, *others])}
         if message.name:
             turn["name"] = message.name
         yield turn
 
 
-def _assistant(message: Message) -> JsonObject:
+def _assistant(message: Message, with_reasoning: bool) -> JsonObject:
     calls = [block for block in message.blocks if isinstance(block, ToolUse)]
     said = _content([block for block in message.blocks if not isinstance(block, ToolUse)])
     turn: JsonObject = {"role": "assistant", "content": None if calls and not said else said}
     if message.name:
         turn["name"] = message.name
+    reasoning = "".join(block.text for block in message.blocks if isinstance(block, Thinking))
+    if reasoning and with_reasoning:
+        turn["reasoning_content"] = reasoning
     if calls:
         turn["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
@@ -48,6 +53,9 @@ def _assistant(message: Message) -> JsonObject:
 
 
 def _tool_answer(result: ToolResult) -> JsonObject:
+    for part in result.content:
+        if isinstance(part, Media):
+            raise _unsupported(part)
     text = "\n".join(part.text for part in result.content if isinstance(part, Text))
     if result.is_error:
         text = f"Error: {text}"
@@ -71,7 +79,9 @@ def _part(block: Block) -> JsonObject | None:
         image = {"url": block.url} if block.detail == "auto" else {"url": block.url, "detail": block.detail}
         return {"type": "image_url", "image_url": image}
     if isinstance(block, Media):
-        raise ProviderFatal(
-            f"this provider's protocol has no place for {block.kind} content", code="unsupported_content"
-        )
+        raise _unsupported(block)
     return None
+
+
+def _unsupported(block: Media) -> ProviderFatal:
+    return ProviderFatal(f"this provider's protocol has no place for {block.kind} content", code="unsupported_content")

@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from blueprints.chat import native
+from tests.fakes.answers import FakeStream, receipt
+from tests.grammar import check_openai_completion, check_openai_stream, parse_events
+from tokenhub.domain.chat import Chunk, Reply, Text, TextDelta, Usage
 from tokenhub.errors import FeatureUnavailable, InvalidRequest
+from tokenhub.services.chat import ChatResult
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 INNER: dict[str, Any] = {
@@ -53,3 +57,17 @@ def test_what_is_not_built_is_refused_and_not_ignored(name: str) -> None:
 def test_a_bad_body_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):
         native.load(body, 10)
+
+
+def test_an_answer_is_wrapped_and_has_openai_s_shape_whoever_gave_it(hub: Any) -> None:
+    hub.answer = ChatResult(Reply({}, "anthropic", Usage(3, 4), 1, [Text("hello")]), receipt(cost_nanousd=5))
+    told = hub.post("/v1/chat", {"messages": MESSAGES}).json
+    check_openai_completion(told["response"])
+    assert told["negotiated_model"] == "m" and told["routing_reason"] == "best_score"
+    assert told["estimated_cost_usd"] == 5e-9 and told["decision_id"].startswith("dec_")
+
+
+def test_a_stream_has_openai_s_events(hub: Any) -> None:
+    chunks = [Chunk(b"", deltas=(TextDelta("hello"),)), Chunk(b"", finish_reason="stop")]
+    hub.answer = FakeStream(chunks, dialect="anthropic")
+    check_openai_stream(parse_events(hub.post("/v1/chat", {"messages": MESSAGES, "stream": True}).data))

@@ -1,18 +1,22 @@
-"""OpenAI's dialect in and out, without HTTP."""
+"""OpenAI's body becomes a command: every field checked, translated, or named as OpenAI's own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import orjson
 import pytest
 
 from blueprints.chat import openai
-from tokenhub.domain.chat import ChatCommand, Chunk, Image, Media, Text, Thinking, ToolResult, ToolUse, Usage
-from tokenhub.errors import InvalidRequest, ProviderTransient
+from tests.fakes.answers import FakeStream, receipt
+from tests.grammar import check_openai_completion, check_openai_stream, parse_events
+from tokenhub.domain.chat import ChatCommand, Chunk, Parameters, Reply, Text, TextDelta, Tool, ToolChoice, Usage
+from tokenhub.errors import InvalidRequest
+from tokenhub.services.chat import ChatResult
 
 USER = {"role": "user", "content": "hi"}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+FUNCTION = {"type": "function", "function": {"name": "f", "description": "does", "parameters": SCHEMA, "strict": True}}
 
 
 def load(**fields: Any) -> ChatCommand:
@@ -21,19 +25,26 @@ def load(**fields: Any) -> ChatCommand:
 
 
 def test_unknown_fields_stay_in_the_raw_body() -> None:
-    command = load(model="m", reasoning_effort="high", brand_new={"a": [1]})
-    assert command.raw["brand_new"] == {"a": [1]} and command.raw["reasoning_effort"] == "high"
+    command = load(model=" m ", brand_new={"a": [1]}, store=False, verbosity=None)
+    assert command.raw["brand_new"] == {"a": [1]}
     assert command.model == "m" and not command.stream
+    assert command.own_fields == ("brand_new", "store")
+
+
+def test_an_ordinary_body_has_no_fields_of_its_own() -> None:
+    assert load(model="m", stream=True, temperature=0.5, max_tokens=5, stream_options={}).own_fields == ()
 
 
 def test_what_routing_needs_is_read() -> None:
     command = load(stream=True, stream_options={"include_usage": True}, n=3, max_tokens=9, max_completion_tokens=7)
     assert command.stream and command.include_usage and command.choices == 3 and command.max_output_tokens == 7
+    assert load(max_completion_tokens=7, max_tokens=9).max_output_tokens == 7
+    assert load(max_completion_tokens=None, max_tokens=9).max_output_tokens == 9
 
 
 def test_our_own_field_is_policy_and_is_not_forwarded() -> None:
     command = load(tokenhub={"mode": "cheap"})
-    assert command.policy == {"mode": "cheap"} and "tokenhub" not in command.raw
+    assert command.policy == {"mode": "cheap"} and "tokenhub" not in command.raw and command.own_fields == ()
 
 
 def test_a_field_that_cannot_be_honoured_is_told() -> None:
@@ -41,49 +52,80 @@ def test_a_field_that_cannot_be_honoured_is_told() -> None:
     assert load(stream=True, stream_options={"include_usage": True}).not_forwarded == ()
 
 
-def test_messages_become_ordered_blocks() -> None:
-    messages = [
-        {"role": "developer", "content": "be brief"},
-        {
-            "role": "user",
-            "content": [
-                {"type": "text", "text": "look"},
-                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
-                {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
-            ],
-        },
-        {
-            "role": "assistant",
-            "content": None,
-            "reasoning_content": "hm",
-            "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}],
-        },
-        {"role": "tool", "tool_call_id": "c1", "content": "42"},
-    ]
-    system, user, assistant, tool = load(messages=messages).messages
-    assert system.role == "system" and system.blocks == [Text("be brief")]
-    assert user.blocks[:2] == [Text("look"), Image("data:image/png;base64,AAAA", "low")]
-    assert isinstance(user.blocks[2], Media) and user.blocks[2].kind == "input_audio"
-    assert assistant.blocks == [Thinking("hm"), ToolUse("c1", "f", '{"a":1}')]
-    assert tool.role == "tool" and tool.blocks == [ToolResult("c1", [Text("42")])]
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, {}),
+        ({"temperature": 0.5}, {"temperature": 0.5}),
+        ({"temperature": 0}, {"temperature": 0}),
+        ({"top_p": 1}, {"top_p": 1}),
+        ({"top_k": 5}, {"top_k": 5}),
+        ({"seed": -1}, {"seed": -1}),
+        ({"user": "u"}, {"user": "u"}),
+        ({"stop": "a"}, {"stop": ("a",)}),
+        ({"stop": ["a", "b"]}, {"stop": ("a", "b")}),
+        ({"reasoning_effort": "high"}, {"effort": "high"}),
+        ({"parallel_tool_calls": False}, {"parallel_tools": False}),
+        ({"tool_choice": "required"}, {"tool_choice": ToolChoice("required")}),
+        ({"tool_choice": "none"}, {"tool_choice": ToolChoice("none")}),
+        (
+            {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+            {"tool_choice": ToolChoice("tool", "f")},
+        ),
+        ({"response_format": {"type": "text"}}, {}),
+        ({"response_format": {"type": "json_object"}}, {"json_object": True}),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "n", "schema": SCHEMA, "strict": True},
+                }
+            },
+            {"output_schema": SCHEMA, "output_name": "n"},
+        ),
+    ],
+)
+def test_parameters_that_others_know_too_are_translated(fields: dict[str, Any], expected: dict[str, Any]) -> None:
+    command = load(**fields)
+    assert command.parameters == Parameters(**expected) and command.own_fields == ()
+    assert command.raw == {"messages": [USER], **fields}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"presence_penalty": 1},
+        {"frequency_penalty": 0.5},
+        {"logit_bias": {"1": 2}},
+        {"logprobs": True},
+        {"top_logprobs": 2},
+        {"metadata": {"a": "b"}},
+        {"top_k": -1},
+        {"tool_choice": "whatever"},
+        {"tool_choice": {"type": "allowed_tools", "allowed_tools": {}}},
+        {"response_format": {"type": "grammar"}},
+        {"response_format": {"type": "json_schema"}},
+        {"tools": [{"type": "custom", "custom": {"name": "f"}}]},
+    ],
+)
+def test_what_only_this_dialect_has_is_named_and_kept(fields: dict[str, Any]) -> None:
+    command = load(**fields)
+    assert command.own_fields == tuple(fields) and command.parameters == Parameters() and command.tools == []
+    assert command.raw == {"messages": [USER], **fields}
+
+
+def test_functions_are_tools_and_other_tools_are_named() -> None:
+    assert load(tools=[FUNCTION]).tools == [Tool("f", "does", SCHEMA, True)]
+    assert load(tools=[{"type": "function", "function": {"name": "g"}}]).tools == [Tool("g")]
+    mixed = load(tools=[{"type": "web_search"}, FUNCTION])
+    assert [tool.name for tool in mixed.tools] == ["f"] and mixed.own_fields == ("tools",)
 
 
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
         ({"messages": None}, "messages"),
-        ({"messages": []}, "messages"),
-        ({"messages": "hi"}, "messages"),
         ({"messages": [1]}, "messages[0]"),
-        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
-        ({"messages": [{"role": ["user"], "content": "x"}]}, "messages[0].role"),
-        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": [7]}]}, "messages[0].content[0]"),
-        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].image_url"),
-        ({"messages": [{"role": "assistant", "tool_calls": {}}]}, "messages[0].tool_calls"),
-        ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls[0]"),
         ({"model": 5}, "model"),
         ({"model": "a\r\nb"}, "model"),
         ({"stream": "yes"}, "stream"),
@@ -95,11 +137,15 @@ def test_messages_become_ordered_blocks() -> None:
         ({"n": 1000}, "n"),
         ({"n": True}, "n"),
         ({"temperature": "hot"}, "temperature"),
+        ({"seed": "x"}, "seed"),
         ({"stop": [1]}, "stop"),
         ({"tools": {}}, "tools"),
         ({"tools": [1]}, "tools"),
+        ({"tools": [FUNCTION, {"type": "function", "function": {}}]}, "tools[1].function.name"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function.name"),
         ({"tool_choice": 1}, "tool_choice"),
         ({"response_format": "json"}, "response_format"),
+        ({"reasoning_effort": 3}, "reasoning_effort"),
         ({"tokenhub": "cheap"}, "tokenhub"),
     ],
 )
@@ -109,98 +155,36 @@ def test_a_wrong_value_is_refused_by_name(fields: dict[str, Any], param: str) ->
     assert caught.value.param == param
 
 
-@pytest.mark.parametrize("name", list(openai.FIELDS))
+@pytest.mark.parametrize("name", [name for name in openai.FIELDS if name != "messages"])
 def test_null_counts_as_absent(name: str) -> None:
-    load(**{name: None})
+    command = load(**{name: None})
+    assert command.own_fields == () and command.parameters == Parameters()
 
 
-class Stream:
-    """A chat stream that has been settled when it ends."""
+# ---------------------------------------------------------------- routes
 
-    def __init__(self, chunks: list[Chunk], error: Exception | None = None) -> None:
-        self.usage: Usage | None = None
-        self.closed = 0
-        self._chunks = self._read(chunks, error)
-
-    def _read(self, chunks: list[Chunk], error: Exception | None) -> Iterator[Chunk]:
-        yield from chunks
-        self.usage = Usage(3, 4)
-        if error:
-            raise error
-
-    def __iter__(self) -> Iterator[Chunk]:
-        return self._chunks
-
-    def close(self) -> None:
-        self.closed += 1
+BODY = {"model": "m", "messages": [USER]}
 
 
-class Line:
-    """A line that counts how often it is closed."""
-
-    closed = 0
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-def events(stream: Stream, include_usage: bool) -> list[Any]:
-    lines = list(openai._Events(stream, include_usage, Line()))  # type: ignore[arg-type]
-    assert all(line.startswith(b"data: ") and line.endswith(b"\n\n") and line.count(b"\n") == 2 for line in lines)
-    data = [line[6:-2] for line in lines]
-    return [d.decode() if d == b"[DONE]" else orjson.loads(d) for d in data]
+def test_a_completion_is_answered(hub: Any) -> None:
+    hub.answer = ChatResult(Reply({}, "anthropic", Usage(3, 4), 1, [Text("hello")]), receipt())
+    answer = hub.post("/v1/chat/completions", BODY, x_tokenhub_max_budget_usd="0.5")
+    check_openai_completion(answer.json)
+    assert answer.status_code == 200 and answer.json["choices"][0]["message"]["content"] == "hello"
+    assert answer.headers["x-tokenhub-model"] == "m" and "request-id" not in answer.headers
+    assert hub.commands[0].policy_headers == {"max_budget_usd": "0.5"} and hub.lines[0].closed == 1
 
 
-def chunk(content: str, **fields: Any) -> Chunk:
-    body = {"id": "c", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"content": content}}]}
-    usage = fields.pop("usage_json", "absent")
-    if usage != "absent":
-        body["usage"] = usage
-    return Chunk(orjson.dumps(body), len(content), True, **fields)
-
-
-USAGE_ONLY = Chunk(b'{"id":"c","choices":[],"usage":{"prompt_tokens":3}}', choice_count=0, usage=Usage(3, 4))
-
-
-def test_without_being_asked_no_usage_is_sent() -> None:
-    sent = events(Stream([chunk("a", usage_json=None), chunk("b", usage_json=None), USAGE_ONLY]), False)
-    assert [e if e == "[DONE]" else e["choices"][0]["delta"]["content"] for e in sent] == ["a", "b", "[DONE]"]
-    assert all("usage" not in e for e in sent[:-1])
-
-
-def test_usage_is_one_last_event_and_null_before() -> None:
-    reported = Usage(3, 4)
-    growing = [chunk("a", usage_json={"prompt_tokens": 3}, usage=reported), chunk("b")]
-    sent = events(Stream([*growing, USAGE_ONLY]), True)
-    assert [e["usage"] for e in sent[:-2]] == [None, None]
-    assert sent[-2]["choices"] == [] and sent[-2]["usage"]["total_tokens"] == 7
-    assert {name: sent[-2][name] for name in ("id", "created", "model")} == {"id": "c", "created": 1, "model": "m"}
-    assert sent[-1] == "[DONE]"
-
-
-def test_text_that_looks_like_a_usage_field_is_left_alone() -> None:
-    text = ',"usage":null} "usage": {'
-    assert events(Stream([chunk(text)]), False)[0]["choices"][0]["delta"]["content"] == text
-    assert events(Stream([chunk(text)]), True)[0]["choices"][0]["delta"]["content"] == text
-
-
-def test_a_break_is_an_error_event_and_no_end_mark() -> None:
-    sent = events(Stream([chunk("a")], ProviderTransient("cut", code="connection_lost")), True)
-    assert sent[-1]["error"]["code"] == "connection_lost" and sent[-1]["error"]["type"] == "server_error"
-    assert "[DONE]" not in sent
-
-
-def test_closing_the_response_closes_the_stream() -> None:
-    stream = Stream([chunk("a")])
-    response = openai._Events(stream, False, Line())  # type: ignore[arg-type]
-    next(iter(response))
-    response.close()
+def test_a_completion_is_streamed(hub: Any) -> None:
+    chunks = [Chunk(b"", deltas=(TextDelta("hello"),)), Chunk(b"", finish_reason="stop")]
+    stream = hub.answer = FakeStream(chunks, dialect="anthropic")
+    answer = hub.post("/v1/chat/completions", {**BODY, "stream": True})
+    check_openai_stream(parse_events(answer.data))
+    assert answer.content_type == "text/event-stream; charset=utf-8" and answer.headers["x-tokenhub-provider"] == "p"
+    answer.close()
     assert stream.closed == 1
 
 
-def test_header_values_are_always_safe() -> None:
-    assert openai.header_value("meta/llama-3") == "meta/llama-3"
-    for text in ("a\r\nb: c", "ü\u2028", "模型"):
-        value = openai.header_value(text)
-        assert "\r" not in value and "\n" not in value
-        value.encode("latin-1")
+def test_a_refusal_has_openai_s_shape(hub: Any) -> None:
+    answer = hub.post("/v1/chat/completions", {**BODY, "n": 0})
+    assert answer.status_code == 400 and answer.json["error"]["param"] == "n" and not hub.commands

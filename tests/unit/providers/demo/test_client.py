@@ -7,6 +7,7 @@ import pytest
 
 from tests.unit.providers.conftest import a_command, deadlines
 from tokenhub.domain.catalog import Target
+from tokenhub.domain.chat import ChatCommand, Message, Parameters, Text
 from tokenhub.errors import ProviderTransient
 from tokenhub.providers.demo.catalog import MANNERS, MODELS, PROVIDER
 from tokenhub.providers.demo.client import DemoClient
@@ -85,3 +86,12 @@ def test_the_total_deadline_and_closing_end_an_answer() -> None:
 def test_a_model_that_an_operator_adds_answers_too() -> None:
     target = Target(PROVIDER, MODELS[0].__class__(id="mine", provider_id="demo", upstream_name="whatever"))
     assert DemoClient(sleep=Naps()).send(a_command("hello"), target, deadlines(), "r").raw["model"] == "mine"
+
+
+def test_another_dialect_is_answered_too_and_told_what_has_no_place() -> None:
+    command = ChatCommand("anthropic", {}, 9, [Message("user", [Text("hello")])], parameters=Parameters(top_k=1))
+    client = DemoClient(sleep=Naps())
+    reply = client.send(command, TARGETS["demo-fast"], deadlines(), "r")
+    opened = client.stream(command, TARGETS["demo-fast"], deadlines(), "r")
+    said = "".join(delta.text for chunk in opened for delta in chunk.deltas)  # type: ignore[union-attr]
+    assert reply.blocks == [Text(said)] and reply.not_forwarded == opened.not_forwarded == ("top_k",)

@@ -3,7 +3,18 @@ from __future__ import annotations
 import orjson
 
 from tests.unit.providers.conftest import a_command
-from tokenhub.domain.chat import ChatCommand
+from tokenhub.domain.chat import (
+    ChatCommand,
+    Message,
+    Parameters,
+    Text,
+    TextDelta,
+    Tool,
+    ToolChoice,
+    ToolUse,
+    ToolUseDelta,
+    ToolUseStart,
+)
 from tokenhub.providers.demo import wire
 
 TOOL = {"type": "function", "function": {"name": "now", "parameters": {"properties": {"zone": {"type": "string"}}}}}
@@ -67,3 +78,49 @@ def test_several_choices_are_given_in_order_and_counted() -> None:
     assert answer.usage.output == 2 * len(answer.pieces)
     events = [orjson.loads(chunk.payload) for chunk in wire.chunks(answer)]
     assert [event["choices"][0]["index"] for event in events[:4]] == [0, 1, 0, 1]
+
+
+# ---------------------------------------------------------------- callers of another dialect
+
+
+def crossing(text: str = "hello", **given: object) -> ChatCommand:
+    tools = [Tool("now", "", TOOL["function"]["parameters"])]  # type: ignore[index]
+    parameters = Parameters(**given)  # type: ignore[arg-type]
+    return ChatCommand("anthropic", {}, 9, [Message("user", [Text(text)])], tools=tools, parameters=parameters)
+
+
+def test_another_dialect_is_answered_in_blocks_and_deltas() -> None:
+    command = crossing()
+    answer = drafted(command)
+    reply, chunks = wire.reply_to(command, answer), list(wire.chunks_to(command, answer))
+    assert reply.blocks == [Text(answer.text)] and reply.finish_reason == "stop"
+    deltas = [delta for chunk in chunks for delta in chunk.deltas]
+    assert deltas == [TextDelta(piece) for piece in answer.pieces]
+    assert chunks[-2].finish_reason == "stop" and chunks[-1].usage == reply.usage == answer.usage
+    assert {chunk.payload for chunk in chunks} == {b""}
+
+
+def test_a_call_that_another_dialect_insists_on_is_made() -> None:
+    for choice in (ToolChoice("required"), ToolChoice("tool", "now")):
+        command = crossing(tool_choice=choice)
+        answer = drafted(command)
+        reply = wire.reply_to(command, answer)
+        assert reply.blocks == [ToolUse("call_demo", "now", '{"zone":"demo"}')] and reply.finish_reason == "tool_use"
+        deltas = [delta for chunk in wire.chunks_to(command, answer) for delta in chunk.deltas]
+        assert deltas == [ToolUseStart(0, "call_demo", "now"), ToolUseDelta(0, '{"zone":"demo"}')]
+    assert drafted(crossing(tool_choice=ToolChoice("auto"))).call is None
+
+
+def test_another_dialects_schema_and_stop_texts_are_kept_to() -> None:
+    shaped = drafted(crossing(output_schema={"type": "object", "properties": {"n": {"type": "integer"}}}))
+    assert orjson.loads(shaped.text) == {"n": 1}
+    command = crossing(stop=("never said", "Your"))
+    reply = wire.reply_to(command, drafted(command))
+    assert (reply.blocks, reply.finish_reason, reply.stop_sequence) == ([Text("Hello! ")], "stop_sequence", "Your")
+
+
+def test_callers_of_the_same_shape_are_answered_in_it() -> None:
+    command = a_command("hello")
+    answer = drafted(command)
+    assert wire.reply_to(command, answer) == wire.whole(answer)
+    assert list(wire.chunks_to(command, answer)) == list(wire.chunks(answer))

@@ -24,10 +24,11 @@ from tests.unit.providers.conftest import (
     serving,
 )
 from tokenhub.domain.catalog import Provider
-from tokenhub.domain.chat import Chunk, Usage
+from tokenhub.domain.chat import ChatCommand, Chunk, Message, Parameters, Text, TextDelta, Usage
 from tokenhub.errors import ProviderError, ProviderFatal, ProviderRateLimited, ProviderTransient
+from tokenhub.providers.calls import EventStream
 from tokenhub.providers.http import HttpClient
-from tokenhub.providers.openai.client import OpenAIClient, OpenAIStream, chat_url
+from tokenhub.providers.openai.client import OpenAIClient
 
 KEY = "sk-canary-0123456789"
 REPLY = {
@@ -73,7 +74,7 @@ def send(upstream: Upstream, http: HttpClient, **limits: float):
     return client_of(upstream, http).send(a_command(), a_target(), deadlines(**limits), "req_1")
 
 
-def stream(upstream: Upstream, http: HttpClient, **limits: float) -> OpenAIStream:
+def stream(upstream: Upstream, http: HttpClient, **limits: float) -> EventStream:
     return client_of(upstream, http).stream(a_command(), a_target(), deadlines(**limits), "req_1")
 
 
@@ -83,33 +84,6 @@ def texts(chunks: list[Chunk]) -> str:
 
 
 # ---------------------------------------------------------------- address and headers
-
-
-@pytest.mark.parametrize(
-    ("base_url", "url"),
-    [
-        ("", "https://api.openai.com/v1/chat/completions"),
-        ("https://api.openai.com", "https://api.openai.com/v1/chat/completions"),
-        ("https://api.openai.com/", "https://api.openai.com/v1/chat/completions"),
-        ("https://api.openai.com/v1", "https://api.openai.com/v1/chat/completions"),
-        (" https://api.openai.com/v1/ ", "https://api.openai.com/v1/chat/completions"),
-        ("http://[::1]:8000/v1", "http://[::1]:8000/v1/chat/completions"),
-        ("https://x.test/v1beta/openai", "https://x.test/v1beta/openai/chat/completions"),
-        ("https://x.test/api/v3/", "https://x.test/api/v3/chat/completions"),
-        ("https://x.test/openai", "https://x.test/openai/v1/chat/completions"),
-        ("https://x.test/vllm", "https://x.test/vllm/v1/chat/completions"),
-        ("https://x.test/v1/chat/completions", "https://x.test/v1/chat/completions"),
-        ("https://x.test/v1?api-version=7#part", "https://x.test/v1/chat/completions?api-version=7"),
-    ],
-)
-def test_the_address_is_found_from_a_base_url_with_or_without_a_version(base_url: str, url: str) -> None:
-    assert chat_url(base_url) == url
-
-
-@pytest.mark.parametrize("base_url", ["ftp://x.test", "x.test", "//x.test", "http://", "http://[::1"])
-def test_a_base_url_that_is_no_web_address_is_refused(base_url: str) -> None:
-    with pytest.raises(ValueError):
-        chat_url(base_url)
 
 
 def test_a_whole_answer_is_asked_for_and_read(http: HttpClient) -> None:
@@ -130,6 +104,42 @@ def test_without_a_key_no_authorization_is_sent(http: HttpClient) -> None:
     with serving(always(plain(orjson.dumps(REPLY)))) as upstream:
         client_of(upstream, http, "").send(a_command(), a_target(), deadlines(), "req_1")
     assert b"authorization" not in upstream.requests[0].lower()
+
+
+class Recorder:
+    """What would have been sent, and where."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.headers: dict[str, str] = {}
+        self.body: dict[str, Any] = {}
+
+    def post(self, url: str, headers: dict[str, str], body: bytes, limits: object) -> Any:
+        self.url, self.headers, self.body = url, headers, orjson.loads(body)
+        raise ProviderTransient("recorded")
+
+
+def sent_to(base_url: str, model: str = "gpt-4o", **fields: Any) -> Recorder:
+    recorder = Recorder()
+    command = ChatCommand("anthropic", {}, 9, [Message("user", [Text("hi")])], max_output_tokens=7, **fields)
+    client = OpenAIClient(Provider(id="up", type="openai", base_url=base_url), KEY, recorder)  # type: ignore[arg-type]
+    with pytest.raises(ProviderTransient):
+        client.stream(command, a_target(upstream_name=model), deadlines(), "req_1")
+    return recorder
+
+
+def test_azure_is_given_its_key_its_way_and_its_query_is_kept() -> None:
+    sent = sent_to("https://acme.openai.azure.com/openai/deployments/d?api-version=2024-10-21")
+    assert sent.url.endswith("/openai/deployments/d/chat/completions?api-version=2024-10-21")
+    assert sent.headers["api-key"] == KEY and "Authorization" not in sent.headers
+    assert sent.body["max_completion_tokens"] == 7 and "stream_options" in sent.body
+    older = sent_to("https://acme.openai.azure.com/openai/deployments/d?api-version=2024-06-01")
+    assert older.body["max_tokens"] == 7 and "stream_options" not in older.body
+
+
+def test_the_cap_has_the_newer_name_at_openai_itself_and_the_older_elsewhere() -> None:
+    assert sent_to("https://api.openai.com/v1").body["max_completion_tokens"] == 7
+    assert sent_to("https://api.example.com/v1").body["max_tokens"] == 7
 
 
 @pytest.mark.parametrize("key", ["sk-canary\r\nX: y", "sk-canary€", "sk-\x00canary"])
@@ -359,3 +369,27 @@ def test_a_stream_gives_what_has_arrived_without_waiting_for_more(http: HttpClie
         started = time.monotonic()
         assert texts([next(arrived)]) == "a" and time.monotonic() - started < 0.2
         opened.close()
+
+
+# ---------------------------------------------------------------- callers of another dialect
+
+
+def test_another_dialect_is_answered_in_the_inner_language(http: HttpClient) -> None:
+    command = ChatCommand("anthropic", {}, 9, [Message("user", [Text("hi")])], parameters=Parameters(top_k=3))
+    with serving(always(plain(orjson.dumps(REPLY)))) as upstream:
+        reply = client_of(upstream, http).send(command, a_target(), deadlines(), "req_1")
+    assert (reply.blocks, reply.finish_reason, reply.not_forwarded) == ([Text("hello")], "stop", ("top_k",))
+    with serving(streamed(HELLO)) as upstream:
+        for _ in range(2):
+            opened = client_of(upstream, http).stream(command, a_target(), deadlines(), "req_1")
+            chunks = list(opened)
+            assert [delta for chunk in chunks for delta in chunk.deltas] == [TextDelta("hel"), TextDelta("lo")]
+            assert {chunk.payload for chunk in chunks} == {b""} and opened.not_forwarded == ("top_k",)
+        assert upstream.connections == 1
+
+
+def test_same_dialect_answers_carry_no_second_form(http: HttpClient) -> None:
+    with serving(always(plain(orjson.dumps(REPLY)))) as upstream:
+        assert send(upstream, http).blocks == []
+    with serving(streamed(HELLO)) as upstream:
+        assert not any(chunk.deltas for chunk in stream(upstream, http))

@@ -71,7 +71,28 @@ def test_tool_results_come_first_each_as_its_own_message_and_their_pictures_afte
     ]
 
 
+def test_reasoning_is_left_out_but_for_servers_that_take_it_back() -> None:
+    turn = Message("assistant", [Thinking("a", "sig", "p"), Thinking("", "s", "p", True), Thinking("b"), Text("c")])
+    assert openai_messages([turn]) == [{"role": "assistant", "content": "c"}]
+    assert openai_messages([turn], with_reasoning=True) == [
+        {"role": "assistant", "content": "c", "reasoning_content": "ab"}
+    ]
+    assert openai_messages([Message("assistant", [Text("c")])], with_reasoning=True) == [
+        {"role": "assistant", "content": "c"}
+    ]
+
+
+def test_a_picture_of_a_tool_is_the_users_whatever_the_role_of_its_turn() -> None:
+    turn = Message("tool", [ToolResult("c1", [Image("https://example.test/a.png")])])
+    assert [(m["role"], m["content"]) for m in openai_messages([turn])] == [
+        ("tool", ""),
+        ("user", [{"type": "image_url", "image_url": {"url": "https://example.test/a.png"}}]),
+    ]
+
+
 def test_content_that_this_protocol_cannot_carry_sends_the_request_elsewhere() -> None:
     with pytest.raises(ProviderFatal) as caught:
         openai_messages([Message("user", [Media("document", {})])])
+    with pytest.raises(ProviderFatal):
+        openai_messages([Message("user", [ToolResult("c1", [Text("x"), Media("document", {})])])])
     assert (caught.value.blame, caught.value.code) == ("target", "unsupported_content")

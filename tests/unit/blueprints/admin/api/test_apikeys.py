@@ -54,6 +54,18 @@ def test_a_patch_changes_what_it_names(client):
     assert changed["apikey"]["name"] == "app"
 
 
+def test_a_keys_policy_and_ceilings_are_shown_as_they_were_given_and_cleared(client):
+    given = {"policy": {"mode": "cheap", "max_budget_usd": 0.1}, "policy_ceilings": {"mode": ["cheap", "normal"]}}
+    path = f"{PATH}/{make(client, **given)['id']}"
+    shown = client.get(path).json
+    assert {name: shown[name] for name in given} == given
+    for nothing in (None, {}):
+        changed = client.patch(path, json={"policy": nothing}).json["apikey"]
+        assert apikeys.Key().validate(changed) == {}
+        assert (changed["policy"], changed["policy_ceilings"]) == ({}, given["policy_ceilings"])
+    assert client.patch(path, json={"policy_ceilings": None}).json["apikey"]["policy_ceilings"] == {}
+
+
 def test_rotation_gives_a_new_secret_for_the_same_key(client, hub):
     made = make(client)
     rotated = client.post(f"{PATH}/{made['id']}/rotate").json
@@ -97,6 +109,11 @@ def test_a_key_that_is_not_there_is_404(client, method, tail):
         ({"created_at": "2001-01-01T00:00:00Z"}, "created_at"),
         ({"version": 7}, "version"),
         ({"user_role": "admin"}, "user_role"),
+        ({"policy": ["cheap"]}, "policy"),
+        ({"policy": {"mode": "thompson"}}, "policy.mode"),
+        ({"policy": {"max_budget_usd": 101}}, "policy.max_budget_usd"),
+        ({"policy_ceilings": {"max_budget_usd": 0}}, "policy_ceilings.max_budget_usd"),
+        ({"policy_ceilings": {"speed": 1}}, "policy_ceilings.speed"),
     ],
 )
 def test_a_bad_or_unknown_field_is_422_on_create_and_on_patch(client, hub, values, field):

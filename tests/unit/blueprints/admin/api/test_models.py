@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from blueprints.admin.api import models
+from tokenhub.domain.known_models import KnownModel, KnownModels, Vendor
+from tokenhub.domain.money import Price
 
 PATH = "/admin/v1/models"
 LLAMA = {"id": "meta-llama/Llama-3", "provider_id": "acme"}
@@ -22,13 +24,31 @@ def test_a_model_comes_back_as_it_was_given(client):
         "max_output_tokens": 4096,
         "input_per_1k": 0.00015,
         "output_per_1k": 0.0006,
+        "cache_read_per_1k": 0.000015,
+        "cache_write_per_1k": None,
         "enabled": False,
         "family": "llama-3",
+        "capabilities": ["tools", "vision"],
     }
     response = client.post(PATH, json=given)
     assert models.ChangedModel().validate(response.json) == {}
-    assert response.json == {"ok": True, "model": given}
-    assert client.get(f"{PATH}/{LLAMA['id']}").json == given
+    shown = {**given, "price_tiers": [], "price_source": "operator", "known_as": None}
+    assert response.json == {"ok": True, "model": shown}
+    assert client.get(f"{PATH}/{LLAMA['id']}").json == shown
+
+
+def test_a_known_model_is_shown_with_its_price_and_who_says_so(client, hub):
+    tiers = ((1000, Price(2_000_000_000, 4_000_000_000)),)
+    known = KnownModel(
+        "acme", "llama-3", "llama", ("meta-llama/llama-3",), price=Price(1_000_000_000, 2_000_000_000, tiers=tiers)
+    )
+    hub.catalog._known = KnownModels("list 1", [Vendor("acme", ("api.example.com",))], [known])
+    shown = client.post(PATH, json=LLAMA).json["model"]
+    assert (shown["input_per_1k"], shown["output_per_1k"], shown["cache_read_per_1k"]) == (0.001, 0.002, None)
+    assert (shown["price_source"], shown["known_as"], shown["family"]) == ("list 1", "acme:llama-3", "llama")
+    (tier,) = shown["price_tiers"]
+    assert (tier["above_input_tokens"], tier["input_per_1k"], tier["output_per_1k"]) == (1000, 0.002, 0.004)
+    assert models.Model().validate(shown) == {}
 
 
 def test_a_model_is_enabled_of_medium_weight_and_unknown_price_unless_told(client):
@@ -44,8 +64,14 @@ def test_a_model_is_enabled_of_medium_weight_and_unknown_price_unless_told(clien
             "max_output_tokens": None,
             "input_per_1k": None,
             "output_per_1k": None,
+            "cache_read_per_1k": None,
+            "cache_write_per_1k": None,
+            "price_tiers": [],
+            "price_source": "",
             "enabled": True,
             "family": "",
+            "capabilities": None,
+            "known_as": None,
         }
     ]
 

@@ -28,6 +28,7 @@ def test_a_list_has_its_shape(client):
                 "type": "openai",
                 "enabled": False,
                 "base_url": "https://api.example.com",
+                "endpoints": [],
                 "cred_store": "env:ACME_KEY",
             }
         ],
@@ -60,6 +61,9 @@ def test_a_patch_does_not_create(client):
         ({"base_url": "https://user:pw@example.com"}, "base_url"),
         ({"base_url": "file:///etc/passwd"}, "base_url"),
         ({"base_url": None}, "base_url"),
+        ({"base_url": "https://api.example.com?key=1"}, "base_url"),
+        ({"endpoints": ["http://b:8000"]}, "endpoints"),
+        ({"endpoints": "http://b:8000"}, "endpoints"),
         ({"enabled": "true"}, "enabled"),
         ({"api_key": 5}, "api_key"),
         ({"api_key": "CANARY with a space"}, "api_key"),
@@ -77,6 +81,16 @@ def test_a_bad_or_unknown_field_is_422_on_create_and_on_patch(client, values, fi
         assert list(response.json["error"]["fields"]) == [field]
         assert "CANARY" not in response.text
     assert client.get(PATH).json["total"] == 1
+
+
+def test_a_vllm_provider_has_further_endpoints(client):
+    farm = {"id": "farm", "type": "vllm", "base_url": "http://a:8000", "endpoints": ["http://b:8000"]}
+    shown = client.post(PATH, json=farm)
+    assert providers.PutProvider().validate(shown.json) == {}
+    assert shown.json["provider"]["endpoints"] == ["http://b:8000"]
+    assert client.patch(f"{PATH}/farm", json={"endpoints": None}).json["provider"]["endpoints"] == []
+    too_many = client.patch(f"{PATH}/farm", json={"endpoints": [f"http://b{n}" for n in range(33)]})
+    assert (too_many.status_code, list(too_many.json["error"]["fields"])) == (422, ["endpoints"])
 
 
 def test_an_openai_provider_needs_its_url(client):
