@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import selection
+from bench import selection, translation
 from bench.load import Result, at_rate, closed_loop, request_bytes, streams
 from bench.processes import Subject, free_port, gunicorn, pinned, running
 from tokenhub.storage import migrate
@@ -233,6 +233,8 @@ def main() -> None:
     report(rows)
     print()
     selection.report(selection.table())
+    print()
+    translation.report()
 
 
 def one(subject: Subject, key: str, path: str, options: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from tokenhub.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-BATCH = 500
+BATCH = 250
 Sink = Callable[[Sequence[JsonObject]], object]
 
 

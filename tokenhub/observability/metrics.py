@@ -85,7 +85,7 @@ class Metrics:
         self._dropped = Counter("tokenhub_log_lines_dropped", "Log lines that nobody took.", registry=own)
         self._outbox = Gauge(
             "tokenhub_outbox_rows",
-            "Receipts in the drainer's last batch; a full batch (500) means that more are waiting.",
+            "Receipts in the drainer's last batch; a full batch (250) means that more are waiting.",
             registry=own,
             multiprocess_mode="livemostrecent",
         )

@@ -51,8 +51,10 @@ class Exchange:
         if wait_s <= 0:
             raise self.progress.failure(code)
         self.progress.late = code
-        with self.progress.translated():
+        try:
             data: bytes = self._body.read_some(wait_s)
+        except CLIENT_ERRORS as error:
+            self.progress.translate(error)
         self._require_open()
         return data
 
@@ -111,13 +113,15 @@ class HttpClient:
         """
         progress = Progress()
         ends_at = time.monotonic() + deadlines.total_s
-        with progress.translated():
+        # Deadlines as the timeout: not requests' types, but what the mounted adapter takes. The adapter is called
+        # without Session.send: its hooks, cookies and redirects are not wanted and cost 20 us a call.
+        options: dict[str, Any] = {"timeout": deadlines, "verify": True, "cert": None, "proxies": {}}
+        try:
             request = _post_request(_prepared_url(url), headers, body)
             request.progress = progress  # type: ignore[attr-defined]
-            # Deadlines as the timeout: not requests' types, but what the mounted adapter takes. The adapter is called
-            # without Session.send: its hooks, cookies and redirects are not wanted and cost 20 us a call.
-            options: dict[str, Any] = {"timeout": deadlines, "verify": True, "cert": None, "proxies": {}}
             response = self._session.get_adapter(url).send(request, stream=True, **options)
+        except CLIENT_ERRORS as error:
+            progress.translate(error)
         return Exchange(response, progress, ends_at)
 
     def close(self) -> None:

@@ -81,12 +81,11 @@ class StockAdapter(HTTPAdapter):
         """The context verifies already; the base class would load the CA bundle again for each connection (29 ms)."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send, with `timeout` as Deadlines; raises ProviderTransient."""
+        """Send, with `timeout` as Deadlines; raises what requests raises."""
         deadlines: Deadlines = kwargs["timeout"]
         kwargs["timeout"] = (deadlines.connect_s, deadlines.headers_s)
         progress: Progress = request.progress  # type: ignore[attr-defined]
         request.body = _WatchedBody(request.body, progress) if request.body else None  # type: ignore
-        with progress.translated():
-            response = super().send(request, *args, **kwargs)
+        response = super().send(request, *args, **kwargs)
         response.raw = _StockBody(response.raw)
         return response

@@ -8,7 +8,7 @@ from __future__ import annotations
 import http.client
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import NoReturn
 
 from requests import exceptions as re
 from urllib3 import exceptions as ue
@@ -96,13 +96,9 @@ class Progress:
             return _BEFORE_SENDING.get(kind, "connect_failed")
         return {"timeout": self.late, "garbled": "bad_response"}.get(kind, "connection_lost")
 
-    @contextmanager
-    def translated(self) -> Iterator[None]:
-        """Turn every error of the HTTP libraries into ProviderTransient."""
-        try:
-            yield
-        except CLIENT_ERRORS as error:
-            self.sent = getattr(error, "sent", self.sent)  # our own transport knows it of each error
-            failure = self.failure(self._code(kind_of(error)))
-            # http.client quotes a header value that it refuses, and that can be the key: such a cause is left out.
-            raise failure from (error if self.sent or not isinstance(error, ValueError) else None)
+    def translate(self, error: BaseException) -> NoReturn:
+        """Raise what one of CLIENT_ERRORS means."""
+        self.sent = getattr(error, "sent", self.sent)  # our own transport knows it of each error
+        failure = self.failure(self._code(kind_of(error)))
+        # http.client quotes a header value that it refuses, and that can be the key: such a cause is left out.
+        raise failure from (error if self.sent or not isinstance(error, ValueError) else None)

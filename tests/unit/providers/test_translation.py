@@ -117,8 +117,8 @@ FAILURES = [
 def test_what_an_error_means_depends_on_whether_the_body_was_sent(error, sent, code, doubtful) -> None:
     progress = Progress()
     progress.sent = sent
-    with pytest.raises(ProviderTransient) as caught, progress.translated():
-        raise error
+    with pytest.raises(ProviderTransient) as caught:
+        progress.translate(error)
     assert (caught.value.code, caught.value.doubtful) == (code, doubtful)
     assert caught.value.blame == ("target" if sent else "provider")
 
@@ -126,13 +126,13 @@ def test_what_an_error_means_depends_on_whether_the_body_was_sent(error, sent, c
 def test_after_an_answer_nothing_is_doubtful() -> None:
     progress = Progress()
     progress.sent, progress.doubtful = True, False
-    with pytest.raises(ProviderTransient) as caught, progress.translated():
-        raise ConnectionResetError
+    with pytest.raises(ProviderTransient) as caught:
+        progress.translate(ConnectionResetError())
     assert not caught.value.doubtful
 
 
 def test_a_refused_header_value_does_not_travel_with_the_error() -> None:
-    with pytest.raises(ProviderTransient) as caught, Progress().translated():
-        raise ValueError("Invalid header value b'Bearer sk-canary'")
+    with pytest.raises(ProviderTransient) as caught:
+        Progress().translate(ValueError("Invalid header value b'Bearer sk-canary'"))
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
     assert "canary" not in str(caught.value)
