@@ -163,8 +163,8 @@ class ChatCommand:
 class Usage:
     """Tokens of one answer, in disjoint buckets where they cost differently.
 
-    `input` is everything the model read, `cache_read` and `cache_write` are parts of it; `output` is everything
-    it wrote, `reasoning` a part of it. `estimated`: counted by us, the provider gave nothing usable.
+    `input` is everything the model read, `cache_read` and `cache_write` are parts of it, and `cache_write_1h` a part of
+    the latter (kept for an hour, which costs more); `output` is everything it wrote, `reasoning` a part of it. `estimated`: counted by us, the provider gave nothing usable.
     """
 
     input: int = 0
@@ -172,6 +172,7 @@ class Usage:
     cache_read: int = 0
     cache_write: int = 0
     reasoning: int = 0
+    cache_write_1h: int = 0
     estimated: bool = False
 
 

@@ -35,10 +35,12 @@ def settle_nanousd(price: Price | None, usage: Usage) -> int:
     price = price.at(usage.input)
     cache_read = price.input if price.cache_read is None else price.cache_read
     cache_write = price.input if price.cache_write is None else price.cache_write
+    cache_write_1h = cache_write if price.cache_write_1h is None else price.cache_write_1h
     fresh = max(0, usage.input - usage.cache_read - usage.cache_write)
     return price_tokens(
         (fresh, price.input),
         (usage.cache_read, cache_read),
-        (usage.cache_write, cache_write),
+        (usage.cache_write - usage.cache_write_1h, cache_write),
+        (usage.cache_write_1h, cache_write_1h),
         (usage.output, price.output),
     )

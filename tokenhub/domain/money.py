@@ -57,7 +57,7 @@ class Price:
     cache_write: int | None = None
     """None: as `input`."""
     cache_write_1h: int | None = None
-    """Of cache entries kept for an hour; None: as `cache_write`. Usage does not tell them apart: only bounds use it."""
+    """Of cache entries kept for an hour; None: as `cache_write`."""
     tiers: tuple[tuple[int, Price], ...] = ()
     """(tokens, price): what all tokens of a request cost whose input has more than so many. Ascending, dearer each."""
     dearest_input: int = field(init=False)

@@ -154,6 +154,7 @@ class Receipt:
                 "output_tokens": usage.output,
                 "cache_read_tokens": usage.cache_read,
                 "cache_write_tokens": usage.cache_write,
+                "cache_write_1h_tokens": usage.cache_write_1h,
                 "reasoning_tokens": usage.reasoning,
                 "estimated": usage.estimated,
             },

@@ -49,7 +49,8 @@ def died(opening: JsonObject, cost_nanousd: int) -> JsonObject:
         "set_aside": [],
         "clamped": {},
     }
-    tokens = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+    kinds = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning")
+    tokens = [f"{kind}_tokens" for kind in kinds]
     return {
         **unknown,
         **opening,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +35,13 @@ def test_what_is_settled_never_exceeds_the_bound(
 def test_cached_tokens_are_priced_once_at_their_own_price() -> None:
     price = Price(input=1_000_000, output=0, cache_read=100_000, cache_write=1_250_000)
     assert settle_nanousd(price, Usage(input=100, cache_read=40, cache_write=20)) == 40 + 4 + 25
+
+
+def test_what_is_kept_for_an_hour_costs_what_that_costs() -> None:
+    price = Price(input=1_000_000, output=0, cache_write=1_250_000, cache_write_1h=2_000_000)
+    usage = Usage(input=100, cache_write=30, cache_write_1h=20)
+    assert settle_nanousd(price, usage) == 70 + 12.5 + 40 + 0.5
+    assert settle_nanousd(replace(price, cache_write_1h=None), usage) == 70 + 37.5 + 0.5
 
 
 def test_cached_tokens_without_a_price_of_their_own_cost_as_input() -> None:

@@ -174,6 +174,7 @@ def read_usage(told: Iterable[Any]) -> Usage | None:
         return None
     read = _largest(objects, "cache_read_input_tokens") or 0
     created = _largest(objects, "cache_creation_input_tokens") or 0
+    lasting = [usage["cache_creation"] for usage in objects if isinstance(usage.get("cache_creation"), dict)]
     details = [
         usage["output_tokens_details"] for usage in objects if isinstance(usage.get("output_tokens_details"), dict)
     ]
@@ -182,6 +183,7 @@ def read_usage(told: Iterable[Any]) -> Usage | None:
         output=wrote,
         cache_read=read,
         cache_write=created,
+        cache_write_1h=min(_largest(lasting, "ephemeral_1h_input_tokens") or 0, created),
         reasoning=min(_largest(details, "thinking_tokens") or 0, wrote),
     )
 

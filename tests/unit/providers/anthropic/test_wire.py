@@ -305,6 +305,10 @@ def test_usage_is_believed_only_if_it_can_be_true(usage: Any, expected: Usage | 
 def test_usage_told_in_parts_grows() -> None:
     start = {"input_tokens": 10, "output_tokens": 1, "cache_read_input_tokens": 5}
     assert read_usage([start, {"output_tokens": 7}]) == Usage(input=15, output=7, cache_read=5)
+    created = {"cache_creation_input_tokens": 9, "cache_creation": {"ephemeral_1h_input_tokens": 6}}
+    assert read_usage([{**start, **created}, {"output_tokens": 7}]) == Usage(
+        input=24, output=7, cache_read=5, cache_write=9, cache_write_1h=6
+    )
     assert read_usage([start, {"output_tokens": 7, "input_tokens": 0, "cache_read_input_tokens": None}]) == Usage(
         input=15, output=7, cache_read=5
     )
