@@ -86,6 +86,9 @@ class Together:
         except Locked:
             self._again(entries)
             return
+        except Exception as error:  # Whatever it is: nobody may wait for ever.
+            for entry in entries:
+                entry.error = error
         self._pause_s = 0.0
         for entry in entries:
             entry.waiter.switch(None)

@@ -103,6 +103,16 @@ def test_a_state_that_is_gone_is_told_to_each(driver, path):
     assert {getattr(one.exception, "code", None) for one in found} == {"state_unavailable"}
 
 
+def test_whatever_goes_wrong_with_the_transaction_nobody_waits_for_ever(driver, monkeypatch):
+    def broken(cursor: Any, entries: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(sqlite, "_transact", broken)
+    found = [gevent.spawn(driver.write, raised) for _ in range(3)]
+    gevent.joinall(found, timeout=5)
+    assert [type(one.exception) for one in found] == [RuntimeError] * 3
+
+
 def test_a_refusal_gives_back_what_it_took_and_leaves_the_neighbours_alone(path):
     state = SqliteState(path, worker_id="w1", together=True)
     rates = (Rate("a", 1, 3), Rate("b", 1, 1))
