@@ -39,6 +39,8 @@ class Drain:
         for sink in self._sinks:
             try:
                 sink(written)
+            except Unavailable as failure:  # Of the state: the sink goes without this batch.
+                log.warning("sink_skipped", extra={"reason": failure.code})
             except Exception:  # A recorder: a broken statistic must not hold up the books.
                 log.exception("sink_failed")
         self._state.outbox_done([receipt["id"] for receipt in written])

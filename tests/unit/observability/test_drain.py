@@ -107,6 +107,18 @@ def test_a_broken_sink_holds_up_neither_the_log_nor_the_other_sinks(rig):
     assert it.state.waiting == []
 
 
+def test_a_sink_that_finds_the_state_locked_is_a_line_and_no_traceback(rig, caplog):
+    it = rig(2)
+
+    def locked(receipts):
+        raise Unavailable("the state is locked", code="state_unavailable")
+
+    assert Drain(it.state, it.log, [locked]).run_once() == 2
+    assert [(line.message, line.reason, line.exc_info) for line in caplog.records] == [
+        ("sink_skipped", "state_unavailable", None)
+    ]
+
+
 def test_one_bad_receipt_stops_only_itself_and_is_never_thrown_away(rig):
     it = rig(3)
     it.log.poison = {"dec_1"}
