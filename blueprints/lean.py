@@ -50,22 +50,24 @@ class LeanFlask(Flask):
         )
 
 
-class JsonAnswer(Response):
-    """A 200 with JSON that is already written. Header values must be ready for the wire: nobody looks at them here
-    (runtime/outbound.py refuses what no header may hold)."""
+class LeanAnswer(Response):
+    """A 200 whose bytes are ready to be sent, whole or as they come. Header values must be ready for the wire: nobody
+    looks at them here (runtime/outbound.py refuses what no header may hold)."""
 
-    def __init__(self, body: bytes, headers: Mapping[str, str]) -> None:
+    def __init__(self, pieces: Iterable[bytes], headers: Mapping[str, str]) -> None:
         self._status, self._status_code = "200 OK", 200
         self._on_close = []
-        self.response = [body]
+        self.response = pieces
         self.headers = Headers()
-        self.headers._list = [
-            *headers.items(),
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-        ]
+        self.headers._list = list(headers.items())
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """Answer, as WSGI asks."""
+        """Answer, as WSGI asks: the server iterates the pieces themselves, and closes them where they can be closed."""
         start_response(self._status, self.headers.to_wsgi_list())
         return self.response  # type: ignore[return-value]
+
+
+def json_answer(body: bytes, headers: Mapping[str, str]) -> LeanAnswer:
+    """A 200 with JSON that is already written."""
+    own = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    return LeanAnswer([body], {**headers, **own})

@@ -12,7 +12,7 @@ import orjson
 from flask import Response, request
 
 from blueprints.headers import request_id
-from blueprints.lean import JsonAnswer
+from blueprints.lean import LeanAnswer, json_answer
 from blueprints.services import Departure, services
 from tokenhub.domain.chat import ChatCommand, Chunk, JsonObject, Usage
 from tokenhub.domain.keys import Caller
@@ -21,7 +21,11 @@ from tokenhub.domain.receipt import Receipt
 from tokenhub.errors import Interruption, ProviderError, TokenHubError
 from tokenhub.services.chat import ChatResult, ChatStream
 
-SSE_HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}
+SSE_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "X-Accel-Buffering": "no",
+    "Cache-Control": "no-cache",
+}
 
 POLICY_HEADERS = tuple(
     (f"HTTP_{knob.header.upper().replace('-', '_')}", knob.name) for knob in TABLE if "header" in knob.levels
@@ -63,7 +67,7 @@ def answer(
 
 def present(body: JsonObject, receipt: Receipt) -> Response:
     """A whole answer as a response."""
-    return JsonAnswer(orjson.dumps(body), receipt_headers(receipt))
+    return json_answer(orjson.dumps(body), receipt_headers(receipt))
 
 
 def receipt_headers(receipt: Receipt) -> dict[str, str]:
@@ -91,13 +95,7 @@ def header_value(text: str) -> str:
 
 
 def _present_stream(events: EventStream, receipt: Receipt) -> Response:
-    # Passed through: the server iterates the events themselves, and closes them, without a layer in between.
-    return Response(
-        events,
-        headers={**SSE_HEADERS, **receipt_headers(receipt)},
-        content_type="text/event-stream; charset=utf-8",
-        direct_passthrough=True,
-    )
+    return LeanAnswer(events, {**SSE_HEADERS, **receipt_headers(receipt)})
 
 
 class EventStream:

@@ -365,6 +365,28 @@ def test_a_hanging_look_up_ends_at_the_connect_deadline_and_is_asked_once(
     assert asked == ["slow.invalid"]
 
 
+def test_a_burst_of_connections_is_one_look_up_and_a_failed_one_is_not_believed(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = gevent.socket.getaddrinfo
+
+    def resolve(host: str, *args: Any, **options: Any) -> Any:
+        asked.append(host)
+        if len(asked) == 1:
+            raise OSError("not now")
+        return real(host, *args, **options)
+
+    monkeypatch.setattr("gevent.socket.getaddrinfo", resolve)
+    assert type(took(client.post, "/silent")[0]) is Unreachable
+    for _ in range(5):
+        took(client.post, "/silent", headers_s=0.02)
+    assert len(asked) == 2
+    monkeypatch.setattr("tokenhub.providers.connections.LOOKUP_S", 0.0)
+    took(client.post, "/silent", headers_s=0.02)
+    assert len(asked) == 3
+
+
 # ---------------------------------------------------------------- keep-alive closed under us
 
 

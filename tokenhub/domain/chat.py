@@ -164,7 +164,8 @@ class Usage:
     """Tokens of one answer, in disjoint buckets where they cost differently.
 
     `input` is everything the model read, `cache_read` and `cache_write` are parts of it, and `cache_write_1h` a part of
-    the latter (kept for an hour, which costs more); `output` is everything it wrote, `reasoning` a part of it. `estimated`: counted by us, the provider gave nothing usable.
+    the latter (kept for an hour, which costs more); `output` is everything it wrote, `reasoning` a part of it.
+    `estimated`: counted by us, the provider gave nothing usable.
     """
 
     input: int = 0

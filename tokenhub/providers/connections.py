@@ -21,6 +21,9 @@ from gevent.monkey import get_original
 
 from tokenhub.providers.framing import Origin
 
+LOOKUP_S = 1.0
+"""How long the addresses of a host are believed."""
+
 _poll = get_original("select", "poll")  # gevent's own would switch; select() ends at descriptor 1024
 
 
@@ -88,6 +91,7 @@ class Pool:
         self._slots = BoundedSemaphore(habits.pool_size)
         self._idle: list[Connection] = []
         self._lookup: Any = None
+        self._looked_up = -LOOKUP_S
 
     def take(self, until: float) -> Connection:
         """A live connection: wait for a slot, then reuse or connect. `until` (monotonic) is only shared out among the
@@ -129,14 +133,20 @@ class Pool:
             self._idle.pop().sock.close()
 
     def _addresses(self) -> list[Any]:
-        # One look-up at a time, shared by all that wait: a hanging resolver holds one thread of gevent's ten.
-        if self._lookup is None or self._lookup.ready():
-            kind = gevent.socket.SOCK_STREAM
-            self._lookup = gevent.spawn(gevent.socket.getaddrinfo, self.host, self._port, type=kind)
+        # One look-up at a time, shared by all that wait or come right after it: a hanging resolver holds one thread of
+        # gevent's ten, and a burst of connections needs no burst of look-ups.
+        if self._lookup is None or (self._lookup.ready() and monotonic() >= self._looked_up + LOOKUP_S):
+            self._lookup = gevent.spawn(self._look_up)
         found = [entry for entry in self._lookup.get() if self._habits.allow_address(entry[4][0])]
         if not found:
             raise Forbidden("it has no address that may be connected to")
         return found
+
+    def _look_up(self) -> list[Any]:
+        self._looked_up = -LOOKUP_S
+        found = gevent.socket.getaddrinfo(self.host, self._port, type=gevent.socket.SOCK_STREAM)
+        self._looked_up = monotonic()  # Only now: one that fails is tried again by the next who asks.
+        return list(found)
 
     def _connect(self, until: float) -> Connection:
         failure: OSError = Forbidden()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask import Flask, request, session, url_for
 
-from blueprints.lean import JsonAnswer, LeanFlask
+from blueprints.lean import LeanAnswer, LeanFlask, json_answer
 
 
 @pytest.fixture
@@ -13,8 +13,8 @@ def app() -> Flask:
     app = LeanFlask("lean")
 
     @app.get("/v1/models/<path:model_id>")
-    def model(model_id: str) -> JsonAnswer:
-        return JsonAnswer(
+    def model(model_id: str) -> LeanAnswer:
+        return json_answer(
             model_id.encode(), {"x-a": request.args.get("a", ""), "x-url": url_for("model", model_id="b")}
         )
 
@@ -45,6 +45,23 @@ def test_an_answer_has_its_headers_type_and_size_and_takes_more(app: Flask) -> N
     assert answer.headers.getlist("Content-Length") == ["3"]
     assert answer.content_type == "application/json" and answer.headers["x-late"] == "200"
     assert answer.headers["x-url"] == "/v1/models/b"
+
+
+def test_pieces_leave_as_they_come_and_are_closed_by_who_sends_them() -> None:
+    told = []
+
+    def pieces():
+        try:
+            yield b"a"
+            yield b"b"
+        finally:
+            told.append("closed")
+
+    answer = LeanAnswer(pieces(), {"Content-Type": "text/event-stream"})
+    sent = answer({}, lambda status, headers: told.append((status, headers)))
+    assert next(iter(sent)) == b"a"
+    sent.close()
+    assert told == [("200 OK", [("Content-Type", "text/event-stream")]), "closed"]
 
 
 def test_nothing_can_be_kept_in_a_session(app: Flask) -> None:
