@@ -21,9 +21,8 @@ from tokenhub.errors import (
     ProviderError,
     ProviderFatal,
     ProviderRateLimited,
-    ProviderTransient,
 )
-from tokenhub.providers.openai.failures import Refusal, read_refusal, retry_after_s
+from tokenhub.providers.openai.failures import Refusal, judge_status, read_refusal, retry_after_s
 
 BUDGET_CODES = frozenset(
     {
@@ -107,17 +106,8 @@ def _judge(status: int, refusal: Refusal, wait_s: float | None) -> ProviderError
         return _budget(status)
     if status == 429 or codes & RATE_CODES:
         return ProviderRateLimited("the provider asks to slow down", status=status, retry_after_s=wait_s)
-    if status >= 500 or status in (408, 409, 425):
-        # 529 and overloaded_error as well: the model is busy for everybody, not we are too fast.
-        said = f": {refusal.message}" if refusal.message else ""
-        return ProviderTransient(f"the provider answered {status}{said}", status=status, retry_after_s=wait_s)
-    if 300 <= status < 400:
-        message = f"the provider answered {status}, a redirect; redirects are not followed, correct its base_url"
-        return ProviderFatal(message, code="provider_redirects", status=status, blame="provider")
-    if status < 300:
-        message = f"the provider answered {status} where 200 is meant"
-        return ProviderTransient(message, code="bad_response", status=status)
-    return _judge_4xx(status, refusal)
+    # 529 and overloaded_error are 5xx too: the model is busy for everybody, not we are too fast.
+    return judge_status(status, refusal.message, wait_s) or _judge_4xx(status, refusal)
 
 
 def _judge_4xx(status: int, refusal: Refusal) -> ProviderError:

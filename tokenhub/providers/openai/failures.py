@@ -160,8 +160,13 @@ def _judge(status: int, refusal: Refusal, wait_s: float | None) -> ProviderError
     # Groq says 413 with this code where one request is larger than the tokens per minute.
     if status == 429 or codes & RATE_CODES:
         return ProviderRateLimited("the provider asks to slow down", status=status, retry_after_s=wait_s)
+    return judge_status(status, refusal.message, wait_s) or _judge_4xx(status, refusal)
+
+
+def judge_status(status: int, message: str, wait_s: float | None) -> ProviderError | None:
+    """What a status says by itself, in any dialect; None for those of the 4xx that ask for a closer look."""
     if status >= 500 or status in (408, 409, 425):
-        said = f": {refusal.message}" if refusal.message else ""
+        said = f": {message}" if message else ""
         return ProviderTransient(f"the provider answered {status}{said}", status=status, retry_after_s=wait_s)
     if 300 <= status < 400:
         message = f"the provider answered {status}, a redirect; redirects are not followed, correct its base_url"
@@ -169,7 +174,7 @@ def _judge(status: int, refusal: Refusal, wait_s: float | None) -> ProviderError
     if status < 300:
         message = f"the provider answered {status} where 200 is meant"
         return ProviderTransient(message, code="bad_response", status=status)
-    return _judge_4xx(status, refusal)
+    return None
 
 
 def _judge_4xx(status: int, refusal: Refusal) -> ProviderError:
