@@ -15,7 +15,8 @@ import pytest
 
 from tokenhub.domain.keys import ApiKey
 from tokenhub.domain.ports import Opening, Rate
-from tokenhub.state.sqlite import SqliteState, open_schema
+from tokenhub.state.sqlite import SqliteState
+from tokenhub.state.sqlite_file import open_schema
 
 DOLLAR = 1_000_000_000
 

@@ -31,6 +31,7 @@ TESTED_ELSEWHERE = {
     "tokenhub/state/coordination.py": "tests/contract/test_state.py",
     "tokenhub/state/key_table.py": "tests/contract/test_state.py",
     "tokenhub/state/ledger.py": "tests/contract/test_state.py",
+    "tokenhub/state/sqlite_file.py": "tests/unit/state/test_sqlite.py",
 }
 """Modules whose tests are not at their mirror place: parts that are only tried together, and where that is done."""
 

@@ -22,7 +22,7 @@ from tokenhub.runtime import credentials, stores
 from tokenhub.runtime.stores import Stores
 from tokenhub.security import admin, api_keys, sealing_key, secret_files
 from tokenhub.services.keys import KeyService
-from tokenhub.state.sqlite import open_schema
+from tokenhub.state.sqlite_file import open_schema
 from tokenhub.storage import migrate
 
 log = logging.getLogger(__name__)

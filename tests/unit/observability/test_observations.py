@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tokenhub.observability.observations import Observer
-from tokenhub.state.sqlite import SqliteState, open_schema
+from tokenhub.state.sqlite import SqliteState
+from tokenhub.state.sqlite_file import open_schema
 
 T = ("gpt", "alpha")
 

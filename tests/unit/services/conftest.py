@@ -22,7 +22,8 @@ from tokenhub.services.callers import Callers
 from tokenhub.services.chat import ChatService
 from tokenhub.services.dispatch import Dispatcher, Limits
 from tokenhub.services.pace import Pace
-from tokenhub.state.sqlite import SqliteState, open_schema
+from tokenhub.state.sqlite import SqliteState
+from tokenhub.state.sqlite_file import open_schema
 
 PRICE = Price.per_1k_usd("0.001", "0.002")
 """1,000 and 2,000 nano-dollars a token."""

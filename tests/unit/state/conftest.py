@@ -8,7 +8,8 @@ import apsw
 import pytest
 
 from tokenhub.domain.keys import ApiKey
-from tokenhub.state.sqlite import SqliteState, open_schema
+from tokenhub.state.sqlite import SqliteState
+from tokenhub.state.sqlite_file import open_schema
 
 SECRET = b"s" * 32
 

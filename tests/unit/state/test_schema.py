@@ -16,7 +16,8 @@ from tokenhub.domain.keys import ApiKey
 from tokenhub.domain.ports import Opening
 from tokenhub.errors import ConfigurationError, Unavailable
 from tokenhub.state import schema
-from tokenhub.state.sqlite import SqliteState, open_schema
+from tokenhub.state.sqlite import SqliteState
+from tokenhub.state.sqlite_file import open_schema
 
 ROOT = Path(__file__).parents[3]
 SECRET = b"s" * 32
@@ -72,7 +73,7 @@ OLD_KEY = ApiKey(
 )
 KILLED_AT_A_STATEMENT = """
 import os, signal, sys, apsw
-from tokenhub.state.sqlite import open_schema
+from tokenhub.state.sqlite_file import open_schema
 
 def stop(connection):
     def trace(cursor, statement, bindings):

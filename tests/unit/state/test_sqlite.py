@@ -18,8 +18,9 @@ from tests.unit.state.conftest import SECRET, furnish
 from tokenhub.domain.keys import ApiKey
 from tokenhub.domain.ports import Opening, Rate
 from tokenhub.errors import ConfigurationError, Unavailable
-from tokenhub.state import schema, sqlite
-from tokenhub.state.sqlite import SqliteState, open_schema
+from tokenhub.state import schema, sqlite, sqlite_file
+from tokenhub.state.sqlite import SqliteState
+from tokenhub.state.sqlite_file import open_schema
 
 
 def opening(decision_id, receipt=None):
@@ -510,7 +511,7 @@ def damage(path, table):
 @pytest.mark.parametrize("table", ["api_keys", "requests"])
 def test_a_damaged_state_is_refused_in_one_line(path, monkeypatch, table, is_large):
     if is_large:
-        monkeypatch.setattr(sqlite, "CHECKED_WHOLE_BYTES", 0)
+        monkeypatch.setattr(sqlite_file, "CHECKED_WHOLE_BYTES", 0)
     open_schema(path)
     damage(path, table)
     with pytest.raises(ConfigurationError, match="the state file is damaged .*: restore it from a backup") as caught:
@@ -522,7 +523,7 @@ def test_what_waits_in_a_large_state_is_not_read_at_start(path, monkeypatch):
     damage(path, "outbox")
     with pytest.raises(ConfigurationError, match="is damaged"):
         open_schema(path)
-    monkeypatch.setattr(sqlite, "CHECKED_WHOLE_BYTES", 0)
+    monkeypatch.setattr(sqlite_file, "CHECKED_WHOLE_BYTES", 0)
     open_schema(path)
 
 
