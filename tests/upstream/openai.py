@@ -193,12 +193,13 @@ def check(body: JsonObject, headers: Mapping[str, str], path: str) -> None:
         path = f"messages[{index}]"
         _check_message(message, path)
         if message["role"] == "tool":
-            if message.get("tool_call_id") not in open_calls:
+            answered = message.get("tool_call_id")
+            if not isinstance(answered, str) or answered not in open_calls:
                 raise Refused("messages with role 'tool' must be a response to a preceding message with 'tool_calls'.")
-            open_calls.remove(message["tool_call_id"])
+            open_calls.remove(answered)
             continue
         _check_answered(open_calls)
-        open_calls = {call["id"] for call in message.get("tool_calls") or []}
+        open_calls = {str(call["id"]) for call in message.get("tool_calls") or []}
     _check_answered(open_calls)
 
 
