@@ -257,7 +257,7 @@ def one(subject: Subject, key: str, path: str, options: argparse.Namespace) -> d
 
 
 def report(rows: dict[str, list[dict[str, Any]]]) -> None:
-    """Print medians and the ratio against the pass-through; keep the raw figures."""
+    """Print of each subject the round with the least CPU, and the ratio against the pass-through; keep all figures."""
     best = {label: min(found, key=lambda row: row["cpu_us"]) for label, found in rows.items()}
     columns = list(dict.fromkeys(column for row in best.values() for column in row))
     print("| | " + " | ".join(best) + " |")
