@@ -24,7 +24,7 @@ DOLLAR = 1_000_000_000
 class SqliteHouse:
     """An empty state, and the two clocks that all its workers read."""
 
-    together = False
+    group_commit = False
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "state.sqlite"
@@ -40,7 +40,7 @@ class SqliteHouse:
             clock_ms=lambda: self.now_ms,
             uptime_ms=lambda: self.up_ms,
             busy_wait_s=busy_wait_s,
-            together=self.together,
+            group_commit=self.group_commit,
         )
         self._states.append(state)
         return state
@@ -74,17 +74,17 @@ class SqliteHouse:
             state.close()
 
 
-class TogetherHouse(SqliteHouse):
+class GroupCommitHouse(SqliteHouse):
     """The same as gunicorn's workers have it: what comes in one turn of the hub is one transaction."""
 
-    together = True
+    group_commit = True
 
     def at_once(self, count: int, work: Callable[[int], None]) -> None:
         """As above, in greenlets of one hub."""
         gevent.joinall([gevent.spawn(work, n) for n in range(count)], raise_error=True)
 
 
-HOUSES = {"sqlite": SqliteHouse, "sqlite-together": TogetherHouse}
+HOUSES = {"sqlite": SqliteHouse, "sqlite-group-commit": GroupCommitHouse}
 
 
 @pytest.fixture(params=HOUSES)

@@ -95,8 +95,8 @@ class Runtime:
 def build(settings: Settings, *, status_of: Callable[[TokenHubError], int]) -> Runtime:
     """Make the parts of one worker. Opens nothing; files and databases may be bad, calls then raise Unavailable."""
     worker_id = f"{os.getpid()}-{secrets.token_hex(4)}"
-    together = monkey.is_module_patched("threading")  # as in gunicorn's workers: then all callers are greenlets
-    state = SqliteState(settings.state_path, worker_id=worker_id, together=together)
+    group_commit = monkey.is_module_patched("threading")  # as in gunicorn's workers: then all callers are greenlets
+    state = SqliteState(settings.state_path, worker_id=worker_id, group_commit=group_commit)
     offload = ThreadOffload(THREADS)
     database = Database(engine_for(settings.db_url), offload)
     known = known_models.load()

@@ -23,8 +23,8 @@ from tokenhub.errors import Unavailable
 from tokenhub.state import schema
 from tokenhub.state.coordination import sweep
 from tokenhub.state.driver import Execute, Row
+from tokenhub.state.group_commit import FIRST_PAUSE_S, LONGEST_PAUSE_S, Entry, GroupCommit, Locked
 from tokenhub.state.ledger import Ledger
-from tokenhub.state.together import FIRST_PAUSE_S, LONGEST_PAUSE_S, Entry, Locked, Together
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class SqliteDriver:
         sleep: Callable[[float], object],
         busy_wait_s: float,
         busy_timeout_ms: int = 0,
-        together: bool = False,
+        group_commit: bool = False,
     ) -> None:
         self._path = path
         self._sleep = sleep
@@ -61,12 +61,12 @@ class SqliteDriver:
         self._lock = threading.Lock()
         self._cursor: apsw.Cursor | None = None
         self._file: tuple[int, int] | None = None
-        self._together = Together(self._commit, busy_wait_s=busy_wait_s) if together else None
+        self._group_commit = GroupCommit(self._commit, busy_wait_s=busy_wait_s) if group_commit else None
 
     def write(self, work: Callable[[Execute], T]) -> T:
         """Run `work` between BEGIN IMMEDIATE and COMMIT; on any exception undo what it did."""
-        if self._together is not None:
-            return self._together(work)
+        if self._group_commit is not None:
+            return self._group_commit(work)
         entry = Entry(work)
         self._patiently(lambda cursor: _transact(cursor, (entry,)))
         return entry.outcome()
@@ -178,12 +178,12 @@ class SqliteState(Ledger):
         uptime_ms: Callable[[], int] = uptime_ms,
         sleep: Callable[[float], object] = time.sleep,
         busy_wait_s: float = 2.0,
-        together: bool = False,
+        group_commit: bool = False,
     ) -> None:
         """`busy_wait_s`: how long a call waits for another writer, by `sleep`, before it raises Unavailable.
-        `together`: whether all calls come from greenlets of one hub, whose writes then share transactions."""
+        `group_commit`: whether all calls come from greenlets of one hub, whose writes then share transactions."""
         self._path = str(path)
-        driver = SqliteDriver(self._path, sleep=sleep, busy_wait_s=busy_wait_s, together=together)
+        driver = SqliteDriver(self._path, sleep=sleep, busy_wait_s=busy_wait_s, group_commit=group_commit)
         super().__init__(driver, worker_id=worker_id, clock_ms=clock_ms, uptime_ms=uptime_ms)
 
     def housekeeping(self) -> None:

@@ -49,7 +49,7 @@ class Entry(Generic[T]):
         return result
 
 
-class Together:
+class GroupCommit:
     """Collects entries until the hub has served what was ready, then has them committed at once."""
 
     def __init__(self, commit: Callable[[Sequence[Entry[Any]]], None], *, busy_wait_s: float) -> None:

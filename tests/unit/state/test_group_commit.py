@@ -19,7 +19,7 @@ RAISE = "UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value"
 
 @pytest.fixture
 def driver(path):
-    driver = SqliteDriver(str(path), sleep=time.sleep, busy_wait_s=0.2, together=True)
+    driver = SqliteDriver(str(path), sleep=time.sleep, busy_wait_s=0.2, group_commit=True)
     yield driver
     driver.close()
 
@@ -113,7 +113,7 @@ def test_whatever_goes_wrong_with_the_transaction_nobody_waits_for_ever(driver, 
 
 
 def test_a_refusal_gives_back_what_it_took_and_leaves_the_neighbours_alone(path):
-    state = SqliteState(path, worker_id="w1", together=True)
+    state = SqliteState(path, worker_id="w1", group_commit=True)
     rates = (Rate("a", 1, 3), Rate("b", 1, 1))
     found = [gevent.spawn(state.take, rates) for _ in range(3)]
     gevent.joinall(found)
