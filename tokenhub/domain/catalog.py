@@ -21,7 +21,7 @@ MAX_WEIGHT = 100
 CAPABILITIES = ("tools", "vision", "json_schema", "streaming")
 """What a model may or may not be able to do, as far as a request can need it."""
 
-ABILITIES = {name: 1 << bit for bit, name in enumerate((*CAPABILITIES, "choices"))}
+CAPABILITY_BITS = {name: 1 << bit for bit, name in enumerate((*CAPABILITIES, "choices"))}
 """What a target can do, a bit each: what its model can, and whether its provider gives more than one choice."""
 ONE_CHOICE_TYPES = frozenset({"anthropic"})
 """Provider types whose protocol has one answer to a request."""
@@ -112,14 +112,14 @@ class Facts:
         """Nano-dollars a token."""
         self.output_prices = _column(model.price.output / 1e6 if model.price else math.nan for model in models)
         self.offered = np.array([target.is_offered for target in targets], np.bool_)
-        self.abilities = np.array([_abilities(target) for target in targets], np.uint8)
-        """Bits of ABILITIES; those that are not known are taken for granted."""
+        self.capabilities = np.array([_capability_bits(target) for target in targets], np.uint8)
+        """Bits of CAPABILITY_BITS; those that are not known are taken for granted."""
         self.tie_keys = np.array([_tie_key(model.id) for model in models], np.uint64)
         """Numbers made of the ids, so that ties are broken the same way in whatever catalog the models are."""
         self._providers = list(dict.fromkeys(target.provider.id for target in targets))
         self._provider_of = np.array([self._providers.index(target.provider.id) for target in targets], np.intp)
         self.provider_ids = frozenset(self._providers)
-        self.shared_abilities = int(np.bitwise_and.reduce(self.abilities))
+        self.shared_capabilities = int(np.bitwise_and.reduce(self.capabilities))
         self.least_context_tokens = min(self.contexts.tolist(), default=math.inf)
         self.best_weight = max((target.model.weight for target in targets if target.is_offered), default=0)
         prices = [model.price for model in models if model.price]
@@ -150,10 +150,14 @@ def _column(values: Iterable[float]) -> Column:
     return np.fromiter(values, np.float64)
 
 
-def _abilities(target: Target) -> int:
+def _capability_bits(target: Target) -> int:
     has = target.model.capabilities
-    bits = sum(bit for name, bit in ABILITIES.items() if has is None or name in has)
-    return bits & ~ABILITIES["choices"] if target.provider.type in ONE_CHOICE_TYPES else bits | ABILITIES["choices"]
+    bits = sum(bit for name, bit in CAPABILITY_BITS.items() if has is None or name in has)
+    return (
+        bits & ~CAPABILITY_BITS["choices"]
+        if target.provider.type in ONE_CHOICE_TYPES
+        else bits | CAPABILITY_BITS["choices"]
+    )
 
 
 def _tie_key(model_id: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tokenhub.domain.catalog import ABILITIES, Column, Facts, Flags, Target
+from tokenhub.domain.catalog import CAPABILITY_BITS, Column, Facts, Flags, Target
 from tokenhub.domain.chat import ChatCommand
 from tokenhub.domain.cost import output_bound
 from tokenhub.domain.keys import ApiKey
@@ -48,7 +48,7 @@ class Needs:
     ready: Set[str]
     estimates: Column
     """What each target would probably cost."""
-    abilities: int = 0
+    capabilities: int = 0
     min_weight: int = 0
     budget_nanousd: int = 0
     """The limit that is looked at; 0: none."""
@@ -103,8 +103,8 @@ def _how_long(needs: Needs, target: Target, position: int) -> str:
 
 
 def _what_is_missing(needs: Needs, target: Target, position: int) -> str:
-    missing = needs.abilities & ~int(needs.facts.abilities[position])
-    return f"it has no {', '.join(name for name, bit in ABILITIES.items() if missing & bit)}"
+    missing = needs.capabilities & ~int(needs.facts.capabilities[position])
+    return f"it has no {', '.join(name for name, bit in CAPABILITY_BITS.items() if missing & bit)}"
 
 
 def _may_be_unbounded(needs: Needs) -> bool:
@@ -168,8 +168,8 @@ CHECKS = (
     Check("context_overflow", _context_is_short, _too_long, _how_long),
     Check(
         "capability_missing",
-        lambda needs: needs.abilities & ~needs.facts.shared_abilities != 0,
-        lambda needs: needs.facts.abilities & needs.abilities != needs.abilities,
+        lambda needs: needs.capabilities & ~needs.facts.shared_capabilities != 0,
+        lambda needs: needs.facts.capabilities & needs.capabilities != needs.capabilities,
         _what_is_missing,
     ),
     Check(
@@ -196,15 +196,15 @@ CHECKS = (
 """In the order in which a rejection is named."""
 
 
-def needed_abilities(command: ChatCommand, facts: Facts) -> int:
-    """Bits of ABILITIES that a target needs; one that all targets have anyhow may be left out."""
-    needed = ABILITIES["streaming"] if command.stream else 0
+def needed_capabilities(command: ChatCommand, facts: Facts) -> int:
+    """Bits of CAPABILITY_BITS that a target needs; one that all targets have anyhow may be left out."""
+    needed = CAPABILITY_BITS["streaming"] if command.stream else 0
     if command.tools:
-        needed |= ABILITIES["tools"]
+        needed |= CAPABILITY_BITS["tools"]
     if command.parameters.output_schema is not None:
-        needed |= ABILITIES["json_schema"]
+        needed |= CAPABILITY_BITS["json_schema"]
     if command.choices > 1:
-        needed |= ABILITIES["choices"]
-    if not facts.shared_abilities & ABILITIES["vision"] and has_images(command):
-        needed |= ABILITIES["vision"]
+        needed |= CAPABILITY_BITS["choices"]
+    if not facts.shared_capabilities & CAPABILITY_BITS["vision"] and has_images(command):
+        needed |= CAPABILITY_BITS["vision"]
     return needed

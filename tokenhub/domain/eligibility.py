@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenhub.domain.catalog import MAX_WEIGHT, Facts, Flags, Positions, Target
-from tokenhub.domain.checks import CHECKS, Check, Needs, needed_abilities
+from tokenhub.domain.checks import CHECKS, Check, Needs, needed_capabilities
 from tokenhub.domain.checks import Prepared as Prepared
 from tokenhub.domain.observed import ALL, Observations, Picked
 
@@ -162,7 +162,7 @@ def eligible(
     named, which the server's wishes do not keep from them."""
     command, policy = prepared.command, prepared.policy
     estimates = observed.estimates_nanousd(prepared.input_tokens, command.max_output_tokens, command.choices)
-    needs = Needs(prepared, facts, observed, ready, estimates, needed_abilities(command, facts))
+    needs = Needs(prepared, facts, observed, ready, estimates, needed_capabilities(command, facts))
     asked = policy["min_weight"]
     best = _best_weight(needs) if asked else MAX_WEIGHT
     needs.demand(policy.hard, best)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tokenhub.domain.catalog import ABILITIES, PROVIDER_TYPES, Catalog, Model, Provider
+from tokenhub.domain.catalog import CAPABILITY_BITS, PROVIDER_TYPES, Catalog, Model, Provider
 from tokenhub.domain.money import Price
 from tokenhub.providers.registry import TYPES
 
@@ -54,7 +54,7 @@ def test_the_facts_are_columns_in_the_order_of_the_targets() -> None:
     assert facts.offered.tolist() == [True, False] and facts.best_weight == 40
     assert facts.of_providers({"q"}).tolist() == [False, True]
     assert facts.of_models(["gone", "a"]).tolist() == [True, False] and facts.of_models([]).tolist() == [False, False]
-    assert facts.abilities.tolist() == [sum(ABILITIES.values()), 0] and facts.shared_abilities == 0
+    assert facts.capabilities.tolist() == [sum(CAPABILITY_BITS.values()), 0] and facts.shared_capabilities == 0
     assert (facts.has_disabled, facts.has_unpriced, facts.has_endless) == (True, True, False)
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tokenhub.domain.catalog import ABILITIES, CAPABILITIES, Catalog, Model, Provider
+from tokenhub.domain.catalog import CAPABILITIES, CAPABILITY_BITS, Catalog, Model, Provider
 from tokenhub.domain.chat import ChatCommand, Image, Message, Parameters, Text, Tool, ToolResult
-from tokenhub.domain.checks import CONTEXT_HEADROOM, Prepared, needed_abilities
+from tokenhub.domain.checks import CONTEXT_HEADROOM, Prepared, needed_capabilities
 from tokenhub.domain.eligibility import CALLER_REASONS, eligible
 from tokenhub.domain.keys import ApiKey
 from tokenhub.domain.money import Price
@@ -83,7 +83,7 @@ def test_what_is_known_to_be_missing_is_missing_and_what_is_unknown_is_not(
 
 def test_a_plain_request_needs_no_capability() -> None:
     assert verdict(capabilities=frozenset()) == ("", "")
-    assert needed_abilities(PREPARED.command, Catalog().facts) == 0
+    assert needed_capabilities(PREPARED.command, Catalog().facts) == 0
 
 
 def test_an_anthropic_provider_gives_one_choice() -> None:
@@ -96,8 +96,8 @@ def test_several_missing_things_are_all_told() -> None:
     assert verdict(asking(stream=True, tools=[Tool("t")]), capabilities=frozenset())[1] == "it has no tools, streaming"
 
 
-def test_abilities_have_a_bit_each() -> None:
-    assert sorted(ABILITIES.values()) == [1 << n for n in range(len(CAPABILITIES) + 1)]
+def test_capabilities_have_a_bit_each() -> None:
+    assert sorted(CAPABILITY_BITS.values()) == [1 << n for n in range(len(CAPABILITIES) + 1)]
 
 
 def test_an_unready_provider_is_not_the_callers_doing() -> None:

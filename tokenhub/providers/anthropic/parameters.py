@@ -12,7 +12,7 @@ import re
 from tokenhub.domain.catalog import Target
 from tokenhub.domain.chat import ChatCommand, JsonObject, Parameters, Tool, ToolChoice
 from tokenhub.errors import ProviderFatal
-from tokenhub.providers.anthropic.abilities import Abilities, abilities
+from tokenhub.providers.anthropic.manners import Manners, manners_of
 from tokenhub.providers.anthropic.messages import may_think, tools_named
 
 DEFAULT_MAX_TOKENS = 4096
@@ -45,13 +45,13 @@ def write_parameters(payload: JsonObject, command: ChatCommand, target: Target) 
             code="unsupported_parameter",
             param="n",
         )
-    able = abilities(target.model.upstream_name)
+    manners = manners_of(target.model.upstream_name)
     asked = command.parameters
     payload["max_tokens"] = output_limit(command, target)
     dropped = _write_limits(payload, asked)
-    dropped += _write_tools(payload, command, able)
-    dropped += _write_thinking(payload, asked, able)
-    return dropped + _write_sampling(payload, asked, able)
+    dropped += _write_tools(payload, command, manners)
+    dropped += _write_thinking(payload, asked, manners)
+    return dropped + _write_sampling(payload, asked, manners)
 
 
 def _write_limits(payload: JsonObject, asked: Parameters) -> list[str]:
@@ -74,13 +74,13 @@ def _user_id(user: str) -> str:
 # ---------------------------------------------------------------- tools
 
 
-def _write_tools(payload: JsonObject, command: ChatCommand, able: Abilities) -> list[str]:
+def _write_tools(payload: JsonObject, command: ChatCommand, manners: Manners) -> list[str]:
     asked = command.parameters.tool_choice
-    tools = [_tool(tool, able) for tool in command.tools]
+    tools = [_tool(tool, manners) for tool in command.tools]
     choice = _tool_choice(command.parameters) if tools else None
     if not tools and (names := tools_named(payload["messages"])):
         # The API refuses a history with tool calls in a request without tools.
-        tools = [_tool(Tool(name), able) for name in names]
+        tools = [_tool(Tool(name), manners) for name in names]
         choice = {"type": "none"}
     if tools:
         payload["tools"] = tools
@@ -90,14 +90,14 @@ def _write_tools(payload: JsonObject, command: ChatCommand, able: Abilities) -> 
     return ["tool_choice"] if is_lost else []
 
 
-def _tool(tool: Tool, able: Abilities) -> JsonObject:
+def _tool(tool: Tool, manners: Manners) -> JsonObject:
     schema = tool.schema if "type" in tool.schema else {"type": "object", **tool.schema}
     if schema == {"type": "object"}:
         schema = {"type": "object", "properties": {}}
     written: JsonObject = {"name": tool.name, "input_schema": schema}
     if tool.description:
         written["description"] = tool.description
-    if tool.strict and able.takes_strict:
+    if tool.strict and manners.takes_strict:
         written["strict"] = True
     return written
 
@@ -120,32 +120,32 @@ def _tool_choice(asked: Parameters) -> JsonObject | None:
 # ---------------------------------------------------------------- thinking
 
 
-def _write_thinking(payload: JsonObject, asked: Parameters, able: Abilities) -> list[str]:
+def _write_thinking(payload: JsonObject, asked: Parameters, manners: Manners) -> list[str]:
     if asked.thinking_tokens is None and not asked.effort:
         return []
     dropped = ["thinking" if asked.thinking_tokens is not None else "reasoning_effort"]
     is_forced = payload.get("tool_choice", {}).get("type") in ("any", "tool")  # the API refuses to think then
     if asked.thinking_tokens == 0 or asked.effort == "none":
-        if able.can_rest:
+        if manners.can_rest:
             payload["thinking"] = {"type": "disabled"}
-        return dropped if able.efforts and not able.can_rest else []
-    if able.efforts:
-        effort = _effort(asked.effort, able)
+        return dropped if manners.efforts and not manners.can_rest else []
+    if manners.efforts:
+        effort = _effort(asked.effort, manners)
         if effort:
             payload["output_config"] = {**payload.get("output_config", {}), "effort": effort}
         if not is_forced:
             payload["thinking"] = {"type": "adaptive"}
         return [] if effort or not is_forced else dropped
-    budget = _budget(asked, payload["max_tokens"]) if able.takes_budget else 0
+    budget = _budget(asked, payload["max_tokens"]) if manners.takes_budget else 0
     if not budget or is_forced or not may_think(payload["messages"]):
         return dropped
     payload["thinking"] = {"type": "enabled", "budget_tokens": budget}
     return []
 
 
-def _effort(effort: str, able: Abilities) -> str:
+def _effort(effort: str, manners: Manners) -> str:
     word = EFFORTS.get(effort, "")
-    return word if word in able.efforts or not word else "high"
+    return word if word in manners.efforts or not word else "high"
 
 
 def _budget(asked: Parameters, max_tokens: int) -> int:
@@ -163,15 +163,15 @@ def _budget(asked: Parameters, max_tokens: int) -> int:
 # ---------------------------------------------------------------- sampling
 
 
-def _write_sampling(payload: JsonObject, asked: Parameters, able: Abilities) -> list[str]:
+def _write_sampling(payload: JsonObject, asked: Parameters, manners: Manners) -> list[str]:
     dropped = []
     thinks = payload.get("thinking", {}).get("type") in ("enabled", "adaptive")
     given = {"temperature": asked.temperature, "top_p": asked.top_p, "top_k": asked.top_k}
     for name, value in given.items():
         if value is None:
             continue
-        is_second = name == "top_p" and "temperature" in payload and not able.takes_both
-        if thinks or is_second or not able.takes_sampling:
+        is_second = name == "top_p" and "temperature" in payload and not manners.takes_both
+        if thinks or is_second or not manners.takes_sampling:
             dropped.append(name)
         else:
             payload[name] = min(max(value, 0.0), 1.0) if name == "temperature" else value

@@ -16,7 +16,7 @@ _NEWEST = (99, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Abilities:
+class Manners:
     """Which optional fields of a request a model takes."""
 
     efforts: frozenset[str] = frozenset()
@@ -34,16 +34,16 @@ class Abilities:
 
 
 @lru_cache(maxsize=1024)
-def abilities(upstream_name: str) -> Abilities:
+def manners_of(upstream_name: str) -> Manners:
     """What the model with this name takes; a Claude without a version in its name is taken for a new one."""
     if "claude" not in upstream_name.lower():
-        return Abilities()
+        return Manners()
     found = _VERSION.search(upstream_name)
     version = (int(found[1]), int(found[2] or 0)) if found else _NEWEST
     efforts: tuple[str, ...] = ()
     if version >= (4, 6):
         efforts = ("low", "medium", "high") if version < (4, 7) else ("low", "medium", "high", "xhigh", "max")
-    return Abilities(
+    return Manners(
         efforts=frozenset(efforts),
         takes_budget=(3, 7) <= version < (4, 6),
         can_rest=version >= (3, 7) and not _ALWAYS_THINKS.search(upstream_name),

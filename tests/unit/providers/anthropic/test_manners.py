@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tokenhub.providers.anthropic.abilities import Abilities, abilities
+from tokenhub.providers.anthropic.manners import Manners, manners_of
 
 OLD_EFFORTS = frozenset({"low", "medium", "high"})
 EFFORTS = OLD_EFFORTS | {"xhigh", "max"}
@@ -28,15 +28,20 @@ EFFORTS = OLD_EFFORTS | {"xhigh", "max"}
 def test_what_a_claude_takes_is_told_by_the_version_in_its_name(
     name: str, efforts: frozenset[str], budget: bool, sampling: bool, both: bool
 ) -> None:
-    able = abilities(name)
-    assert (able.efforts, able.takes_budget, able.takes_sampling, able.takes_both) == (efforts, budget, sampling, both)
+    manners = manners_of(name)
+    assert (manners.efforts, manners.takes_budget, manners.takes_sampling, manners.takes_both) == (
+        efforts,
+        budget,
+        sampling,
+        both,
+    )
 
 
 def test_some_models_cannot_but_think_and_old_ones_cannot_at_all() -> None:
-    assert not abilities("claude-fable-5-1").can_rest and not abilities("claude-3-opus-20240229").can_rest
-    assert abilities("claude-opus-5").can_rest and abilities("claude-sonnet-4-5").can_rest
+    assert not manners_of("claude-fable-5-1").can_rest and not manners_of("claude-3-opus-20240229").can_rest
+    assert manners_of("claude-opus-5").can_rest and manners_of("claude-sonnet-4-5").can_rest
 
 
 def test_other_makers_models_take_what_claude_once_took() -> None:
-    assert abilities("kimi-k2") == abilities("glm-4.6") == Abilities()
-    assert abilities("claude-opus-4-5").takes_strict and not abilities("kimi-k2").takes_strict
+    assert manners_of("kimi-k2") == manners_of("glm-4.6") == Manners()
+    assert manners_of("claude-opus-4-5").takes_strict and not manners_of("kimi-k2").takes_strict
