@@ -24,9 +24,6 @@ STOP_REASONS: dict[FinishReason, str] = {
     "content_filter": "refusal",
     "pause": "pause_turn",
 }
-UNPARSED = "unparsed_arguments"
-"""Under this name stands what a model wrote as a tool's arguments where that is no JSON object: no tool takes it for
-arguments of its own."""
 
 
 def usage_object(usage: Usage) -> JsonObject:
@@ -89,22 +86,12 @@ def _content(blocks: Sequence[Block]) -> Iterator[JsonObject]:
         if isinstance(block, Text):
             yield {"type": "text", "text": block.text}
         elif isinstance(block, ToolUse):
-            yield {"type": "tool_use", "id": block.id, "name": block.name, "input": _input(block.arguments)}
+            yield {"type": "tool_use", "id": block.id, "name": block.name, "input": block.input()}
         elif isinstance(block, Thinking):
             if block.redacted:
                 yield {"type": "redacted_thinking", "data": block.signature}
             else:
                 yield {"type": "thinking", "thinking": block.text, "signature": block.signature}
-
-
-def _input(arguments: str) -> JsonObject:
-    if not arguments.strip():
-        return {}
-    try:
-        value = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
-        value = None
-    return value if isinstance(value, dict) else {UNPARSED: arguments}
 
 
 # ---------------------------------------------------------------- stream

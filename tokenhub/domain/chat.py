@@ -10,9 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import orjson
+
 Role = Literal["system", "user", "assistant", "tool"]
 Dialect = Literal["openai", "anthropic", "native"]
 JsonObject = dict[str, Any]
+
+UNPARSED = "unparsed_arguments"
+"""Under this name stands what a model wrote as a tool's arguments where that is no JSON object: no tool takes it for
+arguments of its own."""
 
 
 @dataclass(slots=True)
@@ -45,6 +51,16 @@ class ToolUse:
     id: str
     name: str
     arguments: str
+
+    def input(self) -> JsonObject:
+        """The arguments as an object, for protocols that have one. What the model botched stands under UNPARSED."""
+        if not self.arguments.strip():
+            return {}
+        try:
+            value = orjson.loads(self.arguments)
+        except orjson.JSONDecodeError:
+            value = None
+        return value if isinstance(value, dict) else {UNPARSED: self.arguments}
 
 
 @dataclass(slots=True)

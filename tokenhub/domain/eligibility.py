@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenhub.domain.catalog import MAX_WEIGHT, Facts, Flags, Positions, Target
+from tokenhub.domain.chat import JsonObject
 from tokenhub.domain.checks import CHECKS, Check, Needs, needed_capabilities
 from tokenhub.domain.checks import Prepared as Prepared
 from tokenhub.domain.observed import ALL, Observations, Picked
@@ -50,6 +51,15 @@ class Rejection:
     provider_id: str
     reason: str
     detail: str = ""
+
+    def as_json(self) -> JsonObject:
+        """As receipts and simulations show it."""
+        return {
+            "model": self.model_id,
+            "provider": self.provider_id,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
 
 
 @dataclass(slots=True)

@@ -197,10 +197,7 @@ class Receipt:
             "hint": route.hint.kind,
             "candidates": listed(route.candidates, MAX_CANDIDATES),
             "candidates_total": len(route.candidates),
-            "rejected": [
-                {"model": r.model_id, "provider": r.provider_id, "reason": r.reason, "detail": r.detail}
-                for r in route.rejections[:MAX_REJECTED]
-            ],
+            "rejected": [rejection.as_json() for rejection in route.rejections[:MAX_REJECTED]],
             "rejected_total": len(route.rejections),
             "set_aside": list(route.set_aside),
             "clamped": {name: list(asked_and_used) for name, asked_and_used in route.clamped.items()},

@@ -147,6 +147,33 @@ def scrubbed(key: str) -> Iterator[None]:
         raise
 
 
+def header_key(api_key: str) -> str:
+    """The key as a header carries it. Raises ValueError, which does not show it, where none can."""
+    key = api_key.strip()
+    if not key.isascii() or not key.isprintable():
+        raise ValueError("the API key has characters that a header cannot carry")
+    return key
+
+
+def read_whole(exchange: Exchange, classify: Classify, total_s: float) -> bytes:
+    """The body of a good answer; closes the exchange. Raises what another status means."""
+    try:
+        require_ok(exchange, classify)
+        return exchange.read_all(MAX_REPLY_BYTES, total_s)
+    finally:
+        exchange.close()
+
+
+def require_stream(exchange: Exchange, classify: Classify, require_no_error: Callable[[bytes], None]) -> None:
+    """Leave the exchange of a good event stream open; close any other, and raise what it means."""
+    try:
+        require_ok(exchange, classify)
+        require_events(exchange, require_no_error)
+    except BaseException:
+        exchange.close()
+        raise
+
+
 def require_ok(exchange: Exchange, classify: Classify) -> None:
     """Raise what an answer means whose status is not 200."""
     if exchange.status == 200:

@@ -13,7 +13,7 @@ from blueprints.chat import openai
 from blueprints.services import services
 from tokenhub.domain.catalog import CAPABILITIES, Target
 from tokenhub.domain.chat import JsonObject
-from tokenhub.domain.eligibility import Candidate, Rejection
+from tokenhub.domain.eligibility import Candidate
 from tokenhub.domain.itinerary import Attempt
 from tokenhub.domain.money import usd
 from tokenhub.domain.policy import TABLE
@@ -114,7 +114,7 @@ def present(found: Simulation) -> JsonObject:
         "hint": {"asked": hint.asked, "kind": hint.kind, "models": hint.model_ids},
         "candidates": [_candidate(candidate) for candidate in found.candidates],
         "candidates_total": len(found.candidates),
-        "rejected": [_rejection(rejection) for rejection in found.rejections],
+        "rejected": [rejection.as_json() for rejection in found.rejections],
         "rejected_total": len(found.rejections),
         "policy": prepared.policy.as_json(),
         "set_aside": found.set_aside,
@@ -139,15 +139,6 @@ def _candidate(candidate: Candidate) -> JsonObject:
         "parts": {name: round(part, 6) for name, part in zip(PARTS, candidate.parts, strict=True)},
         "estimated_cost_usd": None if estimate is None else usd(estimate),
         "predicted_latency_ms": None if predicted_ms is None else round(predicted_ms),
-    }
-
-
-def _rejection(rejection: Rejection) -> JsonObject:
-    return {
-        "model": rejection.model_id,
-        "provider": rejection.provider_id,
-        "reason": rejection.reason,
-        "detail": rejection.detail,
     }
 
 

@@ -4,14 +4,13 @@ leaves but in its header. What the bytes mean is in wire.py, stream.py and failu
 from __future__ import annotations
 
 import re
-import time
 from urllib.parse import urlsplit, urlunsplit
 
 from tokenhub.domain.catalog import Provider, Target
 from tokenhub.domain.chat import ChatCommand, JsonObject, Reply
 from tokenhub.domain.ports import Deadlines
 from tokenhub.providers.anthropic import failures, stream, wire
-from tokenhub.providers.calls import MAX_REPLY_BYTES, EventStream, require_events, require_ok, scrubbed
+from tokenhub.providers.calls import EventStream, header_key, read_whole, require_stream, scrubbed
 from tokenhub.providers.http import Exchange, HttpClient
 from tokenhub.providers.reading import encode
 
@@ -41,9 +40,7 @@ class AnthropicClient:
 
     def __init__(self, provider: Provider, api_key: str, http: HttpClient) -> None:
         """Raises ValueError for a base_url or key that cannot be used; the message does not show the key."""
-        key = api_key.strip()
-        if not key.isascii() or not key.isprintable():
-            raise ValueError("the API key has characters that a header cannot carry")
+        key = header_key(api_key)
         self._url = messages_url(provider.base_url)
         self._http = http
         self._key = key
@@ -60,16 +57,11 @@ class AnthropicClient:
 
     def send(self, command: ChatCommand, target: Target, deadlines: Deadlines, request_id: str) -> Reply:
         """Ask for a whole answer."""
-        started = time.monotonic()
         payload, not_forwarded = wire.request_payload(command, target, stream=False)
         with scrubbed(self._key):
             exchange = self._post(payload, command, deadlines, request_id)
-            try:
-                require_ok(exchange, failures.classify)
-                left_s = deadlines.total_s - (time.monotonic() - started)
-                reply = wire.read_reply(exchange.read_all(MAX_REPLY_BYTES, left_s), target, command.dialect)
-            finally:
-                exchange.close()
+            body = read_whole(exchange, failures.classify, deadlines.total_s)
+            reply = wire.read_reply(body, target, command.dialect)
         reply.not_forwarded = not_forwarded
         return reply
 
@@ -78,12 +70,7 @@ class AnthropicClient:
         payload, not_forwarded = wire.request_payload(command, target, stream=True)
         with scrubbed(self._key):
             exchange = self._post(payload, command, deadlines, request_id)
-            try:
-                require_ok(exchange, failures.classify)
-                require_events(exchange, wire.require_no_error)
-            except BaseException:
-                exchange.close()
-                raise
+            require_stream(exchange, failures.classify, wire.require_no_error)
         reader = stream.MessageReader(target, command.dialect)
         return EventStream(exchange, reader, deadlines, dialect="anthropic", not_forwarded=not_forwarded, key=self._key)
 

@@ -10,8 +10,6 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-import orjson
-
 from tokenhub.domain.chat import Block, Image, JsonObject, Media, Message, Text, Thinking, ToolResult, ToolUse
 from tokenhub.errors import ProviderFatal
 
@@ -27,8 +25,6 @@ IMAGE_TYPES = {
 NO_RESULT = "This call was not answered."
 ORPHAN = "The result of a tool call that is not shown:"
 BEFORE = "(The conversation begins with the answer below.)"
-UNPARSED = "unparsed_arguments"
-"""Under this name stands what a model wrote as arguments where that is no JSON object."""
 THOUGHTS = ("thinking", "redacted_thinking")
 
 _DATA_URL = re.compile(r"data:([a-z]+/[a-z0-9.+-]+);base64,", re.IGNORECASE | re.ASCII)
@@ -85,7 +81,7 @@ def _block(block: Block, provider_id: str) -> JsonObject | None:
         case Image():
             return _image(block)
         case ToolUse():
-            return {"type": "tool_use", "id": block.id, "name": block.name, "input": _input(block.arguments)}
+            return {"type": "tool_use", "id": block.id, "name": block.name, "input": block.input()}
         case ToolResult():
             return _tool_result(block, provider_id)
         case Thinking():
@@ -105,17 +101,6 @@ def _image(image: Image) -> JsonObject:
     if not image.url.startswith(("https://", "http://")):
         raise _unsupported("pictures that are neither a web address nor base64 data")
     return {"type": "image", "source": {"type": "url", "url": image.url}}
-
-
-def _input(arguments: str) -> JsonObject:
-    """The arguments of a call as the object that the API wants; what the model botched is kept as it is."""
-    if not arguments.strip():
-        return {}
-    try:
-        value = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
-        value = None
-    return value if isinstance(value, dict) else {UNPARSED: arguments}
 
 
 def _tool_result(result: ToolResult, provider_id: str) -> JsonObject:

@@ -3,19 +3,18 @@ header. What the bytes mean is in request.py, wire.py, chunks.py, crossing.py an
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 from tokenhub.domain.catalog import Provider, Target
 from tokenhub.domain.chat import ChatCommand, Reply
 from tokenhub.domain.ports import Deadlines
 from tokenhub.providers.calls import (
-    MAX_REPLY_BYTES,
     Classify,
     EventReader,
     EventStream,
-    require_events,
-    require_ok,
+    header_key,
+    read_whole,
+    require_stream,
     scrubbed,
 )
 from tokenhub.providers.http import Exchange, HttpClient
@@ -42,9 +41,7 @@ class OpenAIClient:
 
         Raises ValueError for a base_url or key that cannot be used; the message does not show the key.
         """
-        key = api_key.strip()
-        if not key.isascii() or not key.isprintable():
-            raise ValueError("the API key has characters that a header cannot carry")
+        key = header_key(api_key)
         where = address(provider.base_url)
         self.url = where.url
         self._http = http
@@ -60,16 +57,9 @@ class OpenAIClient:
 
     def send(self, command: ChatCommand, target: Target, deadlines: Deadlines, request_id: str) -> Reply:
         """Ask for a whole answer."""
-        started = time.monotonic()
         with scrubbed(self._key):
             exchange = self._post(command, target, deadlines, request_id, stream=False)
-            try:
-                require_ok(exchange, self._classify)
-                left_s = deadlines.total_s - (time.monotonic() - started)
-                body = exchange.read_all(MAX_REPLY_BYTES, left_s)
-                reply = wire.read_reply(body, target)
-            finally:
-                exchange.close()
+            reply = wire.read_reply(read_whole(exchange, self._classify, deadlines.total_s), target)
             if command.dialect in SAME_SHAPE:
                 return reply
             reply.not_forwarded = not_carried(command, target, self._manners)
@@ -79,12 +69,7 @@ class OpenAIClient:
         """Ask for a streamed answer; returns once the status and content type are good."""
         with scrubbed(self._key):
             exchange = self._post(command, target, deadlines, request_id, stream=True)
-            try:
-                require_ok(exchange, self._classify)
-                require_events(exchange, wire.require_no_error)
-            except BaseException:
-                exchange.close()
-                raise
+            require_stream(exchange, self._classify, wire.require_no_error)
         is_same = command.dialect in SAME_SHAPE
         reader: EventReader = ChunkReader(target) if is_same else CrossingReader(command.parameters.stop)
         left_out = not_carried(command, target, self._manners)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from tokenhub.domain.catalog import Target
 from tokenhub.domain.chat import FinishReason, JsonObject, Reply, Usage
 from tokenhub.providers.openai.failures import from_error_object
-from tokenhub.providers.reading import MAX_DEPTH, bad_response, count, load_object, text_size
+from tokenhub.providers.reading import MAX_DEPTH, bad_response, count, dump, load_object, text_size
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
@@ -45,16 +43,9 @@ def read_reply(body: bytes, target: Target) -> Reply:
             raise bad_response("a choice in the provider's answer has no message")
         text_bytes += written_bytes(message)
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
-        _refuse_too_deep(raw)
+        dump(raw)  # Refuses what could not be written again.
     raw["model"] = target.model.id
     return Reply(raw, "openai", read_usage(raw.get("usage")), text_bytes)
-
-
-def _refuse_too_deep(raw: JsonObject) -> None:
-    try:
-        orjson.dumps(raw)
-    except TypeError as error:
-        raise bad_response("the provider's answer is nested too deeply") from error
 
 
 def raise_error_object(raw: JsonObject) -> None:

@@ -16,6 +16,7 @@ from tests import deltas
 from tests.fakes.answers import DECISION_HEX, FakeLine, FakeStream, receipt
 from tests.grammar import Event, check_anthropic_message, check_anthropic_stream, parse_events
 from tokenhub.domain.chat import (
+    UNPARSED,
     Block,
     ChatCommand,
     Chunk,
@@ -183,7 +184,7 @@ def test_sealed_thinking_has_its_own_block() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "given"),
-    [("", {}), (" ", {}), ('{"a":', {anthropic_out.UNPARSED: '{"a":'}), ("[1]", {anthropic_out.UNPARSED: "[1]"})],
+    [("", {}), (" ", {}), ('{"a":', {UNPARSED: '{"a":'}), ("[1]", {UNPARSED: "[1]"})],
 )
 def test_arguments_that_are_no_object_are_still_an_object(arguments: str, given: dict[str, Any]) -> None:
     assert written([ToolUse("c", "f", arguments)], "length")["content"][0]["input"] == given

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenhub.domain.chat import Image, Media, Message, Text, Thinking, ToolResult, ToolUse
+from tokenhub.domain.chat import UNPARSED, Image, Media, Message, Text, Thinking, ToolResult, ToolUse
 from tokenhub.errors import ProviderFatal
 from tokenhub.providers.anthropic.messages import (
     BEFORE,
     NO_RESULT,
     ORPHAN,
-    UNPARSED,
     may_think,
     tools_named,
     without_unsigned_thinking,
