@@ -18,8 +18,9 @@ Sink = Callable[[Sequence[JsonObject]], object]
 class Drain:
     """Moves receipts, oldest first. Whoever runs it holds the lease "drain"; two at once do no harm to the log.
 
-    The log takes each receipt once, by its id, whatever is killed when. Sinks get a batch after the log has it and
-    before the outbox forgets it: a worker killed in between, or a state that fails there, makes them see it twice.
+    The log takes each receipt once, by its id, whatever is killed when. Sinks get a batch once the outbox has forgotten
+    it, so never twice, however often a state that is locked makes the batch be moved again; a worker that is killed in
+    that moment leaves them without it.
     """
 
     def __init__(self, state: State, request_log: RequestLog, sinks: Sequence[Sink]) -> None:
@@ -36,6 +37,7 @@ class Drain:
         if not batch:
             return 0
         written = self._write_all(batch)
+        self._state.outbox_done([receipt["id"] for receipt in written])
         for sink in self._sinks:
             try:
                 sink(written)
@@ -43,7 +45,6 @@ class Drain:
                 log.warning("sink_skipped", extra={"reason": failure.code})
             except Exception:  # A recorder: a broken statistic must not hold up the books.
                 log.exception("sink_failed")
-        self._state.outbox_done([receipt["id"] for receipt in written])
         return len(written)
 
     def _write_all(self, batch: Sequence[JsonObject]) -> Sequence[JsonObject]:
